@@ -1,0 +1,1 @@
+//! Keeps experiments and diagnoses: SQLite here.
