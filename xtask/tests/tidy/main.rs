@@ -1,0 +1,11 @@
+//! Checks on the house itself: files, crates, documents and rules keep to what design and habits say.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a check that can't read the house has failed, helper functions included"
+)]
+
+mod crates;
+mod documents;
+mod files;
+mod rules;
+mod tree;
