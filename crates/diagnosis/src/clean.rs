@@ -114,7 +114,7 @@ fn time_stamp(text: &str) -> Option<&str> {
         i += 4;
     }
     if i == b.len() {
-        return Some("");
+        return Some(&body[i..]);
     }
     // one blank belongs to the stamp, indentation after it to the line
     at(i, b" \t").then(|| &body[i + 1..])

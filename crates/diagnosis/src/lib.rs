@@ -1,18 +1,29 @@
 //! Why an experiment died: from a `Capture` to a `Diagnosis`, without I/O, clock or environment.
 #![warn(missing_docs)]
 
+mod block;
 mod capture;
 mod clean;
+mod evidence;
+mod examine;
+mod fault;
 mod log;
 mod question;
 mod record;
+mod rules;
+mod scan;
+mod signal;
 mod sparse;
 mod terms;
+mod verdict;
 
 pub use capture::{Capture, Code, End, Exit, bytes, seconds, signal_name};
+pub use evidence::{Excerpt, ExcerptLine};
+pub use examine::{Examined, examine};
 pub use log::{Log, LogReader};
 pub use question::{PROMPT_VERSION, Question, Reply};
 pub use record::{
     Diagnosis, EvidenceItem, FailureKind, ModelFailure, Opinion, Provenance, Said, Similar, Verdict,
 };
+pub use rules::{Rule, RuleFault, RuleFile, RuleSet, Strength};
 pub use terms::{Category, Origin, Role, Severity, Source, UnknownWord};

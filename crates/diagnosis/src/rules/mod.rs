@@ -1,0 +1,210 @@
+//! Rules are data: what a line of a failed run means. Loaded from TOML, checked with everything that is wrong named,
+//! compiled once; a user's own stand beside ours.
+
+mod literal;
+mod load;
+mod template;
+
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+
+use crate::terms::{Category, Origin, Severity};
+pub use load::{RuleFault, RuleFile};
+pub(crate) use template::Template;
+
+/// How precisely a rule names what happened; between rules that match in one log it decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// The consequence of a failure elsewhere.
+    Symptom,
+    /// Something failed.
+    Generic,
+    /// A kind of failure without its reason.
+    Typed,
+    /// The very mechanism.
+    Exact,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Unique and stable: it is stored with every diagnosis.
+    pub id: String,
+    /// What kind of failure.
+    pub category: Category,
+    /// How bad.
+    pub severity: Severity,
+    /// Whose fault.
+    pub origin: Origin,
+    /// Would a second try have a fair chance.
+    pub retryable: bool,
+    /// How precisely it names what happened.
+    pub strength: Strength,
+    /// Why the rule is there.
+    pub why: String,
+    /// The file that it came from.
+    pub file: String,
+    /// A user's own: wins over ours of the same strength.
+    pub own: bool,
+    /// Texts that the rule must explain.
+    pub examples: Vec<String>,
+    /// Texts that it must not touch.
+    pub counterexamples: Vec<String>,
+    pub(crate) patterns: Vec<Pattern>,
+    unless: Vec<Pattern>,
+    near: Vec<Pattern>,
+    within: usize,
+    cause: Vec<Template>,
+    fix: Vec<Template>,
+}
+
+/// A pattern, compiled when it is first needed: of hundreds a log needs a handful.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    source: String,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    fn new(source: String) -> Self {
+        Self { source, regex: OnceLock::new() }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        // parsed already when the rule was loaded; what can still fail is the size limit, which a test holds
+        // for our own rules and `coroner rules check` for others
+        self.regex.get_or_init(|| Regex::new(&self.source).ok()).as_ref()
+    }
+
+    fn is_match(&self, line: &str) -> bool {
+        self.regex().is_some_and(|r| r.is_match(line))
+    }
+}
+
+/// The named captures of a match, and what else a template may ask for.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Captures(Vec<(String, String)>);
+
+impl Captures {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.0.push((name.to_owned(), value));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+}
+
+impl Rule {
+    /// Does the rule speak of this line, neighbours apart?
+    #[must_use]
+    pub fn matches(&self, line: &str) -> bool {
+        self.patterns.iter().any(|p| p.is_match(line)) && !self.unless.iter().any(|u| u.is_match(line))
+    }
+
+    /// Does it need something in the neighbourhood?
+    pub(crate) fn needs_near(&self) -> Option<usize> {
+        (!self.near.is_empty()).then_some(self.within)
+    }
+
+    pub(crate) fn near_matches(&self, line: &str) -> bool {
+        self.near.iter().any(|p| p.is_match(line))
+    }
+
+    /// What the patterns captured on `line` and, for `near`, on the neighbouring lines.
+    pub(crate) fn captures<'a>(&self, line: &str, neighbours: impl Iterator<Item = &'a str>) -> Captures {
+        let mut found = Captures::default();
+        let mut take = |patterns: &[Pattern], line: &str| {
+            for pattern in patterns {
+                let Some(regex) = pattern.regex() else { continue };
+                let Some(caps) = regex.captures(line) else { continue };
+                for name in regex.capture_names().flatten() {
+                    if let Some(m) = caps.name(name)
+                        && found.get(name).is_none()
+                    {
+                        found.set(name, m.as_str().to_owned());
+                    }
+                }
+                return true;
+            }
+            false
+        };
+        take(&self.patterns, line);
+        if !self.near.is_empty() {
+            for line in neighbours {
+                if take(&self.near, line) {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// The cause and the fix as sentences.
+    pub(crate) fn sentences(&self, captures: &Captures) -> (String, String) {
+        let fill = |templates: &[Template]| {
+            templates.iter().find_map(|t| t.fill(|hole| captures.get(hole))).unwrap_or_default()
+        };
+        (fill(&self.cause), fill(&self.fix))
+    }
+}
+
+/// All the rules that are in force, ready to be matched.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    literals: AhoCorasick,
+    /// for each literal the rules of which it can be the start
+    starts: Vec<Vec<u32>>,
+}
+
+impl RuleSet {
+    /// The rules compiled into the binary.
+    ///
+    /// # Errors
+    /// Names every faulty rule; a test holds that there is none.
+    pub fn built_in() -> Result<Self, Vec<RuleFault>> {
+        Self::new(&[])
+    }
+
+    /// Our rules and the user's beside them. A user's rule with the id of one of ours replaces it.
+    ///
+    /// # Errors
+    /// Names every faulty rule of `own` with its file, line and the reason.
+    pub fn new(own: &[RuleFile<'_>]) -> Result<Self, Vec<RuleFault>> {
+        load::load(own)
+    }
+
+    /// Every rule, ours in the order of the files, then the user's.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule of that id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Rule> {
+        self.rules.iter().find(|r| r.id == id)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> &Rule {
+        &self.rules[index as usize]
+    }
+
+    /// The rules whose literals stand in `line`, each once, into `out`.
+    pub(crate) fn starting(&self, line: &str, out: &mut Vec<u32>) {
+        out.clear();
+        for hit in self.literals.find_overlapping_iter(line) {
+            out.extend_from_slice(&self.starts[hit.pattern().as_usize()]);
+        }
+        out.sort_unstable();
+        out.dedup();
+    }
+}

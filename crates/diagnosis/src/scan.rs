@@ -1,0 +1,199 @@
+//! One pass over the kept lines: which rules speak of which line, which lines sound like trouble, how often each
+//! kind of line occurs, and where the run stopped making progress.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::log::Log;
+use crate::rules::{RuleSet, Strength};
+use crate::signal::{Signal, is_progress, signal};
+
+/// A line worth talking about.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    /// Its index in the log.
+    pub(crate) piece: usize,
+    /// The best rule that speaks of it.
+    pub(crate) rule: Option<u32>,
+    pub(crate) signal: Option<Signal>,
+    /// How many lines of the log are like it.
+    pub(crate) alike: u32,
+    /// Lines alike share it.
+    pub(crate) shape: u64,
+}
+
+/// What the pass found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) marks: Vec<Mark>,
+    /// The last line that says the run was still making progress.
+    pub(crate) last_progress: Option<usize>,
+    /// The end of each CI step that went well, and of the one that did not.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A boundary between the steps of a CI job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) piece: usize,
+    pub(crate) end: StepEnd,
+}
+
+/// How the step before the boundary went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepEnd {
+    Passed,
+    Failed,
+    /// What follows is cleaning up.
+    Teardown,
+}
+
+/// Marks the lines of `log`. Lines of a kind that `known` holds (they stand in a run that succeeded) are not marked.
+pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>) -> Scan {
+    let mut out = Scan::default();
+    // what a kind of line means is found out once: logs repeat themselves
+    let mut kinds: HashMap<u64, (u32, Option<u32>, Option<Signal>)> = HashMap::new();
+    let mut starting = Vec::new();
+    for piece in 0..log.len() {
+        let line = log.clean(piece);
+        if line.is_empty() {
+            continue;
+        }
+        if let Some(end) = step_end(line) {
+            out.steps.push(Step { piece, end });
+        }
+        let shape = shape(line);
+        let (seen, rule, signal) = match kinds.get_mut(&shape) {
+            Some(kind) => {
+                kind.0 += 1;
+                // a rule with neighbours may hold here and not there: `near` is asked anew below
+                *kind
+            }
+            None => {
+                let signal = signal(line);
+                let rule = if known.contains(&shape) { None } else { best_rule(log, piece, rules, &mut starting) };
+                let signal = if known.contains(&shape) { None } else { signal };
+                kinds.insert(shape, (1, rule, signal));
+                (1, rule, signal)
+            }
+        };
+        if seen == 1 && rule.is_none() && signal.is_none() || signal == Some(Signal::Harmless) && rule.is_none() {
+            if is_progress(line) {
+                out.last_progress = Some(piece);
+            }
+            continue;
+        }
+        if rule.is_some() || signal.is_some() {
+            let rule = rule.filter(|r| holds_here(log, piece, rules, *r));
+            out.marks.push(Mark { piece, rule, signal, alike: 0, shape });
+        } else if is_progress(line) {
+            out.last_progress = Some(piece);
+        }
+    }
+    for mark in &mut out.marks {
+        mark.alike = kinds.get(&mark.shape).map_or(1, |k| k.0);
+    }
+    out
+}
+
+/// Every rule that speaks of the line, the most precise first.
+pub(crate) fn rules_of(log: &Log, piece: usize, rules: &RuleSet, starting: &mut Vec<u32>) -> Vec<u32> {
+    let line = log.clean(piece);
+    rules.starting(line, starting);
+    let mut found: Vec<u32> = starting.iter().copied().filter(|r| rules.at(*r).matches(line)).collect();
+    found.sort_by_key(|r| std::cmp::Reverse((rules.at(*r).strength, rules.at(*r).own)));
+    found
+}
+
+fn best_rule(log: &Log, piece: usize, rules: &RuleSet, starting: &mut Vec<u32>) -> Option<u32> {
+    let found = rules_of(log, piece, rules, starting);
+    found.into_iter().find(|r| holds_here(log, piece, rules, *r))
+}
+
+/// Is what the rule wants in the neighbourhood there?
+fn holds_here(log: &Log, piece: usize, rules: &RuleSet, rule: u32) -> bool {
+    let rule = rules.at(rule);
+    let Some(within) = rule.needs_near() else { return true };
+    neighbours(log, piece, within).any(|line| rule.near_matches(line))
+}
+
+/// The cleaned lines around `piece`, itself first, then the nearest ones.
+pub(crate) fn neighbours(log: &Log, piece: usize, within: usize) -> impl Iterator<Item = &str> {
+    let at = piece as i64;
+    (0..=within as i64)
+        .flat_map(move |d| if d == 0 { vec![at] } else { vec![at - d, at + d] })
+        .filter(|i| *i >= 0 && *i < log.len() as i64)
+        .map(|i| log.clean(i as usize))
+}
+
+/// How a CI step ended, if the line says so.
+fn step_end(line: &str) -> Option<StepEnd> {
+    let line = line.trim_start();
+    match line.as_bytes().first()? {
+        b'T' if line.starts_with("The command ") && line.contains(" exited with ") => {
+            Some(if line.trim_end_matches('.').ends_with(" 0") { StepEnd::Passed } else { StepEnd::Failed })
+        }
+        b'#' if line.starts_with("##[group]Run ") => Some(StepEnd::Passed),
+        b'#' if line.starts_with("##[error]") => Some(StepEnd::Failed),
+        b'P' if line.starts_with("Post job cleanup") => Some(StepEnd::Teardown),
+        b'C' if line.starts_with("Cleaning up project directory") => Some(StepEnd::Teardown),
+        _ => None,
+    }
+}
+
+/// A hash of the line's shape: digits, hexadecimal numbers and white space don't count.
+pub(crate) fn shape(line: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut eat = |b: u8| hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = line.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        let b = bytes[i];
+        if b.is_ascii_digit() || (b.is_ascii_hexdigit() && is_hex_run(&bytes[i..]) && !word_before(bytes, i)) {
+            while i < bytes.len() && (bytes[i].is_ascii_hexdigit() || bytes[i] == b'.') {
+                i += 1;
+            }
+            eat(b'0');
+            continue;
+        }
+        if !b.is_ascii_whitespace() {
+            eat(b);
+        }
+        i += 1;
+    }
+    hash
+}
+
+fn word_before(bytes: &[u8], i: usize) -> bool {
+    i > 0 && bytes[i - 1].is_ascii_alphanumeric()
+}
+
+/// Eight or more hexadecimal digits with a decimal one among them.
+fn is_hex_run(bytes: &[u8]) -> bool {
+    let run = bytes.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    run >= 8 && bytes[..run].iter().any(u8::is_ascii_digit)
+}
+
+/// The rule's strength, or what a line without a rule counts as.
+pub(crate) fn strength(rules: &RuleSet, mark: &Mark) -> Option<Strength> {
+    mark.rule.map(|r| rules.at(r).strength)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_forget_numbers_only() {
+        assert_eq!(shape("step 12 at 0x7f3a9c00 took 1.5 s"), shape("step 999 at 0x7fffffff took 22.25 s"));
+        assert_ne!(shape("error[E0308]: x"), shape("error[F0308]: x"));
+        assert_ne!(shape("feedface"), shape("deadbeef"));
+    }
+
+    #[test]
+    fn steps_are_told_apart() {
+        assert_eq!(step_end("The command \"make\" exited with 0."), Some(StepEnd::Passed));
+        assert_eq!(step_end("The command \"make test\" exited with 10."), Some(StepEnd::Failed));
+        assert_eq!(step_end("##[group]Run make"), Some(StepEnd::Passed));
+        assert_eq!(step_end("Then"), None);
+    }
+}

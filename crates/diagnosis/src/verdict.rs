@@ -1,0 +1,330 @@
+//! From faults and exit facts to a verdict: what was observed overrules what was printed, the most precise rule
+//! speaks for the rest, and the last rule catches everything.
+
+use crate::capture::{Capture, End, bytes, seconds, signal_name};
+use crate::fault::Fault;
+use crate::log::Log;
+use crate::record::Verdict;
+use crate::rules::{Captures, Rule, RuleSet, Strength};
+use crate::scan::neighbours;
+use crate::terms::{Category, Origin, Severity};
+
+/// Where a fault stands: in the log or in the message that the caller gave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) fault: &'a Fault,
+    pub(crate) in_error: bool,
+}
+
+impl Placed<'_> {
+    pub(crate) fn line(&self) -> u64 {
+        self.log.number(self.fault.anchor)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.log.clean(self.fault.anchor).trim()
+    }
+
+    /// " at train.py:212 in step", or nothing.
+    pub(crate) fn at(&self) -> String {
+        let Some(frame) = &self.fault.block.frame else { return String::new() };
+        // a message that names the place itself needs no second one
+        if self.text().contains(&format!("{}:{}", frame.file, frame.line)) {
+            return String::new();
+        }
+        let file = short_path(&frame.file);
+        match &frame.function {
+            Some(f) if !f.starts_with('<') => format!(" at {file}:{} in {f}", frame.line),
+            _ => format!(" at {file}:{}", frame.line),
+        }
+    }
+}
+
+/// The last three parts of a long path.
+fn short_path(path: &str) -> &str {
+    let parts: Vec<usize> = path.match_indices('/').map(|(i, _)| i).collect();
+    match parts.len().checked_sub(3) {
+        Some(i) if path.len() > 40 => &path[parts[i] + 1..],
+        _ => path,
+    }
+}
+
+/// A verdict and the fault that it stands on.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    /// The index of the fault among those given.
+    pub(crate) fault: Option<usize>,
+}
+
+/// The verdict on a capture whose faults are known, the weightiest first.
+pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -> Judged {
+    let spoken = choose(faults, rules);
+    let text = spoken.map(|i| (i, of_rule(&faults[i], rules, capture)));
+    if let Some(exit) = &capture.exit
+        && let Some(observed) = observed(&exit.end, faults, text.as_ref().and_then(|(_, v)| v.as_ref()))
+    {
+        return Judged { verdict: observed, fault: spoken.or((!faults.is_empty()).then_some(0)) };
+    }
+    match text {
+        Some((i, Some(verdict))) => Judged { verdict, fault: Some(i) },
+        _ => last(capture, faults),
+    }
+}
+
+/// The fault whose rule speaks: the weightiest, but one without a rule gives way to one with a rule not far below.
+fn choose(faults: &[Placed<'_>], rules: &RuleSet) -> Option<usize> {
+    let top = faults.first()?.fault.score;
+    let ruled = |f: &Placed<'_>| f.fault.rule.map(|r| rules.at(r).strength);
+    let good = faults.iter().position(|f| ruled(f).is_some_and(|s| s > Strength::Symptom) && f.fault.score > top - 40.0);
+    good.or_else(|| faults.iter().position(|f| ruled(f).is_some()))
+}
+
+/// What a fault's rule says of it.
+pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -> Option<Verdict> {
+    let rule = rules.at(placed.fault.rule?);
+    let captures = captures(placed, rule, capture);
+    let (cause, fix) = rule.sentences(&captures);
+    let confidence = match rule.strength {
+        Strength::Exact => 0.93,
+        Strength::Typed => 0.86,
+        Strength::Generic => 0.7,
+        Strength::Symptom => 0.5,
+    };
+    Some(Verdict {
+        rule: rule.id.clone(),
+        category: rule.category,
+        severity: rule.severity,
+        origin: rule.origin,
+        retryable: rule.retryable,
+        confidence,
+        cause,
+        fix,
+        line: (!placed.in_error).then(|| placed.line()),
+    })
+}
+
+/// What the rule's patterns captured, and the holes that every template may have.
+fn captures(placed: &Placed<'_>, rule: &Rule, capture: &Capture) -> Captures {
+    let line = placed.log.clean(placed.fault.anchor);
+    let within = rule.needs_near().unwrap_or(0);
+    let mut captures = rule.captures(line, neighbours(placed.log, placed.fault.anchor, within));
+    captures.set("at", placed.at());
+    captures.set("error", quote(line));
+    if let Some(exit) = &capture.exit {
+        captures.set("exit", exit.end.to_string());
+    }
+    captures
+}
+
+/// A line inside a sentence.
+fn quote(line: &str) -> String {
+    const MOST: usize = 160;
+    let line = line.trim().trim_start_matches("##[error]");
+    match line.char_indices().nth(MOST) {
+        Some((i, _)) => format!("{}…", line[..i].trim_end()),
+        None => line.to_owned(),
+    }
+}
+
+struct Facts<'a> {
+    rule: &'a str,
+    category: Category,
+    severity: Severity,
+    origin: Origin,
+    retryable: bool,
+    cause: String,
+    fix: String,
+}
+
+/// What was observed when the process ended, where that decides.
+fn observed(end: &End, faults: &[Placed<'_>], text: Option<&Verdict>) -> Option<Verdict> {
+    let doing = faults.first().map(|f| format!(" The log's last trouble: {}", quote(f.text()))).unwrap_or_default();
+    let facts = match end {
+        End::TimedOut { limit } => Facts {
+            rule: "exit.timed-out",
+            category: Category::Timeout,
+            severity: Severity::Medium,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It was still running when its time limit of {} was up.{doing}", seconds(*limit)),
+            fix: format!(
+                "Make it finish in less than {0} (fewer steps, smaller input, no endless loop), or allow it more time (--timeout above {0}).",
+                seconds(*limit)
+            ),
+        },
+        End::MemoryLimit { limit } => Facts {
+            rule: "exit.memory-limit",
+            category: Category::ResourceError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It needed more memory than its limit of {}.{doing}", bytes(*limit)),
+            fix: format!("Use less memory (smaller batches, streaming), or allow more (--memory above {}).", bytes(*limit)),
+        },
+        End::OomKilled => Facts {
+            rule: "exit.oom-killed",
+            category: Category::ResourceError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: "The kernel's out-of-memory killer ended it: the machine or its control group had no memory left.".into(),
+            fix: "Use less memory (smaller batches, fewer workers), or run it where there is more.".into(),
+        },
+        End::OutputLimit { limit } => Facts {
+            rule: "exit.output-limit",
+            category: Category::ResourceError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It printed more than its limit of {}.", bytes(*limit)),
+            fix: "Print less (a line a step is enough), or raise the output limit.".into(),
+        },
+        End::NotStarted { reason, code } => {
+            let denied = *code == 126;
+            Facts {
+                rule: if denied { "exit.not-executable" } else { "exit.not-found" },
+                category: if denied { Category::ResourceError } else { Category::ImportError },
+                severity: Severity::High,
+                origin: Origin::Candidate,
+                retryable: false,
+                cause: format!("The command could not be started: {reason}."),
+                fix: if denied {
+                    "Make the file executable (chmod +x), or name the interpreter in front of it.".into()
+                } else {
+                    "Install the command, or give its full path.".into()
+                },
+            }
+        }
+        // a precise line says more than the signal that followed it
+        End::Signaled { .. } if text.is_some_and(|v| v.confidence > 0.85) => return None,
+        End::Signaled { signal } => of_signal(*signal),
+        End::Exited { .. } => return None,
+    };
+    Some(Verdict {
+        rule: facts.rule.to_owned(),
+        category: facts.category,
+        severity: facts.severity,
+        origin: facts.origin,
+        retryable: facts.retryable,
+        confidence: if matches!(end, End::Signaled { .. }) { 0.85 } else { 0.98 },
+        cause: facts.cause,
+        fix: facts.fix,
+        line: faults.first().filter(|f| !f.in_error).map(Placed::line),
+    })
+}
+
+fn of_signal(signal: i32) -> Facts<'static> {
+    let name = signal_name(signal);
+    match signal {
+        9 => Facts {
+            rule: "exit.killed",
+            category: Category::ResourceError,
+            severity: Severity::Medium,
+            origin: Origin::Infrastructure,
+            retryable: true,
+            cause: "It was killed from outside with SIGKILL and printed no reason: mostly the kernel or a scheduler taking memory back.".into(),
+            fix: "Compare its peak memory with what the machine has (dmesg names the kernel's victims) and lower it, or run it where nothing else competes.".into(),
+        },
+        1 | 2 | 15 => Facts {
+            rule: "exit.stopped",
+            category: Category::Timeout,
+            severity: Severity::Medium,
+            origin: Origin::Infrastructure,
+            retryable: true,
+            cause: format!("It was stopped from outside with {name} before it was done."),
+            fix: "Run it again; if a scheduler stopped it, ask for more time or save checkpoints.".into(),
+        },
+        24 => Facts {
+            rule: "exit.cpu-limit",
+            category: Category::Timeout,
+            severity: Severity::Medium,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: "It used up its limit of processor time (SIGXCPU).".into(),
+            fix: "Make it do less, or raise the limit (ulimit -t).".into(),
+        },
+        25 => Facts {
+            rule: "exit.file-size-limit",
+            category: Category::ResourceError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: "It wrote a file beyond the allowed size (SIGXFSZ).".into(),
+            fix: "Write less, or raise the limit (ulimit -f).".into(),
+        },
+        _ => Facts {
+            rule: "exit.crashed",
+            category: Category::RuntimeError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It crashed with {name}{}.", what_signal(signal)),
+            fix: "Run it under a debugger or with `python -X faulthandler` to see the frame that crashed; look first at native extensions and out-of-range memory.".into(),
+        },
+    }
+}
+
+fn what_signal(signal: i32) -> &'static str {
+    match signal {
+        4 => " (an illegal instruction: built for another processor?)",
+        6 => " (it aborted itself)",
+        7 => " (a bus error: a truncated mapped file or shared memory used up)",
+        8 => " (an arithmetic fault such as a division by zero)",
+        11 => " (a memory access out of bounds)",
+        13 => " (it wrote to a pipe that nobody reads)",
+        _ => "",
+    }
+}
+
+/// No rule speaks: say what is known, and that it is not much.
+fn last(capture: &Capture, faults: &[Placed<'_>]) -> Judged {
+    let exit = capture.exit.as_ref().map(|e| format!(" ({})", e.end)).unwrap_or_default();
+    let (rule, confidence, severity, cause, fix) = match faults.first() {
+        Some(f) => (
+            "fallback.line",
+            0.45,
+            Severity::Medium,
+            format!("Execution failed{exit}: {}{}", quote(f.text()), f.at()),
+            format!(
+                "Start from {} of the {}: no rule knows it; `coroner rules` shows how to teach one.",
+                format_args!("line {}", f.line()),
+                if f.in_error { "error message" } else { "log" }
+            ),
+        ),
+        None if capture.log.lines() == 0 && capture.error_message.is_none() => (
+            "fallback.silent",
+            0.5,
+            Severity::Medium,
+            format!("It failed{exit} without printing anything."),
+            "Let it say what it does (python -u, set -x, a log line before each step), and check that its output isn't sent elsewhere.".to_owned(),
+        ),
+        None => (
+            "fallback.unknown",
+            0.3,
+            Severity::Medium,
+            match capture.error_message.as_deref().map(str::trim).filter(|e| !e.is_empty()) {
+                Some(error) => format!("Execution failed{exit}: {}", quote(error.lines().next().unwrap_or(error))),
+                None => format!(
+                    "Nothing in the {} lines of the log says why{exit}; the last one is: {}",
+                    capture.log.lines(),
+                    (0..capture.log.len()).rev().map(|i| capture.log.clean(i)).find(|l| !l.trim().is_empty()).map(quote).unwrap_or_default()
+                ),
+            },
+            "If it did fail, print the reason before exiting; if not, there is nothing to mend.".to_owned(),
+        ),
+    };
+    let verdict = Verdict {
+        rule: rule.to_owned(),
+        category: Category::RuntimeError,
+        severity,
+        origin: Origin::Candidate,
+        retryable: false,
+        confidence,
+        cause,
+        fix,
+        line: faults.first().filter(|f| !f.in_error).map(Placed::line),
+    };
+    Judged { verdict, fault: (!faults.is_empty()).then_some(0) }
+}
