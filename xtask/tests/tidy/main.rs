@@ -8,4 +8,5 @@ mod crates;
 mod documents;
 mod files;
 mod rules;
+mod specimens;
 mod tree;
