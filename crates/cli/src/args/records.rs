@@ -1,0 +1,90 @@
+//! The arguments of the commands that read the store: `list`, `show`, `prune`.
+
+use std::time::Duration;
+
+use clap::Args;
+use coroner_diagnosis::{Category, Origin, Severity};
+
+use crate::quantities::parse_duration;
+
+/// List experiments, the newest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status:
+  0  done
+  2  wrong use
+  3  the store failed
+
+Example:
+  coroner list --severity high --origin infrastructure --limit 20")]
+pub(crate) struct ListArgs {
+    /// How many.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Go on where an earlier page ended, with the word that it printed.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) cursor: Option<String>,
+    /// Only this status: running, completed, failed, ...
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only this kind of failure.
+    #[arg(long, value_parser = super::category())]
+    pub(crate) category: Option<Category>,
+    /// Only this severity.
+    #[arg(long, value_parser = super::severity())]
+    pub(crate) severity: Option<Severity>,
+    /// Only this origin.
+    #[arg(long, value_parser = super::origin())]
+    pub(crate) origin: Option<Origin>,
+    /// Only failures with this signature: the same cause.
+    #[arg(long)]
+    pub(crate) signature: Option<String>,
+    /// Only this kind of experiment.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only experiments in whose id, kind, command or cause this text occurs.
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+}
+
+/// Show one experiment: how it ended, and why it failed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status:
+  0  done
+  1  there is no such experiment
+  2  wrong use
+  3  the store failed
+
+Examples:
+  coroner show
+  coroner show exp-1432 --log | less")]
+pub(crate) struct ShowArgs {
+    /// The experiment. Default: the latest that failed.
+    pub(crate) id: Option<String>,
+    /// Write its log to standard output, untouched, and nothing else.
+    #[arg(long)]
+    pub(crate) log: bool,
+}
+
+/// Forget what the retention settings no longer keep.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status:
+  0  done
+  2  wrong use
+  3  the store failed
+
+Example:
+  coroner prune --dry-run")]
+pub(crate) struct PruneArgs {
+    /// Only say what would go.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Logs older than this go, instead of retention.logs: 30d, 12h.
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) logs_older_than: Option<Duration>,
+    /// Whole experiments older than this go, instead of retention.experiments.
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+}

@@ -1,0 +1,1 @@
+//! The binary, run as users run it.
