@@ -76,7 +76,7 @@ def train(epochs, rate, size):
                 mean = sum(losses) / max(len(losses), 1)
                 print(f"step {step:5}  loss {mean:.4f}", flush=True)
             time.sleep(0.003)
-        print(f"epoch {epoch}/{epochs}: checkpoint saved to checkpoints/epoch_{epoch}.json", flush=True)
+        print(f"epoch {epoch}/{epochs}: done after {step} steps", flush=True)
 
 
 if __name__ == "__main__":
