@@ -1,9 +1,12 @@
 //! The binary `coroner`.
 
 mod args;
+mod card;
 mod config;
 mod environment;
+mod printable;
 mod quantities;
+mod terminal;
 
 use clap::Parser;
 
