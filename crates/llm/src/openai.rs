@@ -1,0 +1,173 @@
+//! `/v1/chat/completions`, as Ollama, vLLM, llama.cpp, gateways and OpenAI itself serve it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use coroner_diagnosis::Question;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Ending, Usage};
+use crate::catalogue::ModelInfo;
+use crate::endpoint::{Auth, Call, Deadline, Endpoint, Failed, not_an_answer};
+use crate::failure::AskError;
+use crate::key::Credential;
+
+/// Whether such a model thinks can't be known, and an answer that is cut off is worth nothing.
+const MAX_TOKENS: u32 = 8_192;
+/// Small models write one string for ever if nobody stops them.
+const LOCAL_STRING_LIMIT: u32 = 600;
+
+/// A server that speaks OpenAI's language.
+#[derive(Debug)]
+pub struct OpenAiCompatible {
+    endpoint: Endpoint,
+    model: String,
+    string_limit: Option<u32>,
+    /// OpenAI's own newer models want the cap under another name, which most servers do not know.
+    newer_cap: AtomicBool,
+}
+
+impl OpenAiCompatible {
+    /// `base` with or without `/v1`. Without a key it is taken to be a small model near by, whose strings are
+    /// bounded by `maxLength` in the schema; the hosted ones need no such help, and some reject it.
+    #[must_use]
+    pub fn new(base: &str, model: &str, credential: Credential) -> Self {
+        let string_limit = matches!(credential, Credential::NotNeeded).then_some(LOCAL_STRING_LIMIT);
+        Self {
+            endpoint: Endpoint::new(base, Auth::Bearer, &[], credential),
+            model: model.to_owned(),
+            string_limit,
+            newer_cap: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        &self.model
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        model: &str,
+        question: &Question,
+        deadline: Deadline,
+    ) -> Result<Answer, Failed> {
+        let newer_cap = self.newer_cap.load(Ordering::Relaxed);
+        let sent = self.send(model, question, newer_cap, deadline).await;
+        let sent = match sent {
+            Err(Failed { error: AskError::Rejected { param, .. }, .. })
+                if !newer_cap && param == "max_tokens" =>
+            {
+                self.newer_cap.store(true, Ordering::Relaxed);
+                self.send(model, question, true, deadline).await
+            }
+            sent => sent,
+        };
+        read(sent?, model).map_err(|what| not_an_answer(self.endpoint.shown(), what))
+    }
+
+    async fn send(
+        &self,
+        model: &str,
+        question: &Question,
+        newer_cap: bool,
+        deadline: Deadline,
+    ) -> Result<Value, Failed> {
+        let body = request(model, question, self.string_limit, newer_cap);
+        let call = Call { path: "/v1/chat/completions", body: Some(&body), model };
+        self.endpoint.send(call, deadline).await
+    }
+
+    pub(crate) async fn list(&self, deadline: Deadline) -> Result<Vec<ModelInfo>, Failed> {
+        let call = Call { path: "/v1/models", body: None, model: &self.model };
+        let answer = self.endpoint.send(call, deadline).await?;
+        ModelInfo::read_list(&answer)
+            .ok_or_else(|| not_an_answer(self.endpoint.shown(), "JSON that is no list of models"))
+    }
+}
+
+fn request(model: &str, question: &Question, string_limit: Option<u32>, newer_cap: bool) -> Value {
+    let mut schema = question.schema.clone();
+    if let Some(limit) = string_limit {
+        bound_strings(&mut schema, limit);
+    }
+    let cap = if newer_cap { "max_completion_tokens" } else { "max_tokens" };
+    json!({
+        "model": model,
+        cap: MAX_TOKENS,
+        "messages": [
+            {"role": "system", "content": question.system},
+            {"role": "user", "content": question.prompt},
+        ],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "diagnosis", "strict": true, "schema": schema},
+        },
+    })
+}
+
+/// Gives every free string of `schema` a `maxLength`.
+fn bound_strings(schema: &mut Value, limit: u32) {
+    match schema {
+        Value::Object(object) => {
+            let free = object.get("type").and_then(Value::as_str) == Some("string")
+                && !["enum", "const", "format", "maxLength"].iter().any(|word| object.contains_key(*word));
+            if free {
+                object.insert("maxLength".to_owned(), limit.into());
+            }
+            object.values_mut().for_each(|inner| bound_strings(inner, limit));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|inner| bound_strings(inner, limit)),
+        _ => {}
+    }
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    model: Option<String>,
+    choices: Vec<Choice>,
+    usage: Option<CompletionUsage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+    finish_reason: Option<String>,
+}
+
+/// What a model thought stands in fields of its own (`reasoning_content` and others) and is left out.
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CompletionUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+fn read(answer: Value, asked: &str) -> Result<Answer, &'static str> {
+    let completion: Completion = serde_json::from_value(answer).map_err(|_| "JSON that is no completion")?;
+    let choice = completion.choices.into_iter().next().ok_or("a completion without a choice")?;
+    let ending = match choice.finish_reason.as_deref() {
+        Some("length") => Ending::CutOff { max_tokens: MAX_TOKENS },
+        Some("content_filter") => Ending::Refused { category: Some("content_filter".to_owned()) },
+        _ if choice.message.refusal.is_some_and(|said| !said.is_empty()) => {
+            Ending::Refused { category: None }
+        }
+        _ => Ending::Whole,
+    };
+    let usage = completion.usage.unwrap_or_default();
+    Ok(Answer {
+        text: choice.message.content.unwrap_or_default(),
+        model: completion.model.filter(|m| !m.is_empty()).unwrap_or_else(|| asked.to_owned()),
+        ending,
+        usage: Usage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens },
+    })
+}

@@ -1,0 +1,1 @@
+//! A real small model; see scripts/local-model.sh.
