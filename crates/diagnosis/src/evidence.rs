@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::fault::Fault;
 use crate::log::Log;
+use crate::scan::Mark;
+use crate::signal::Signal;
 use crate::terms::Role;
 
 /// A line of an excerpt: its number in the untouched log and a piece of it.
@@ -37,7 +39,7 @@ pub struct Excerpt {
 pub(crate) const MOST_CITED: usize = 5;
 
 /// The pieces to cite, the telling ones first.
-pub(crate) fn cited(log: &Log, faults: &[Fault]) -> Vec<(usize, Role)> {
+pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, Role)> {
     let mut out: Vec<(usize, Role)> = Vec::new();
     let mut add = |piece: usize, role: Role, most: usize| {
         let number = log.number(piece);
@@ -52,10 +54,20 @@ pub(crate) fn cited(log: &Log, faults: &[Fault]) -> Vec<(usize, Role)> {
         add(header, Role::Context, MOST_CITED);
     }
     add(first.block.message, Role::Cause, MOST_CITED);
-    let rest: Vec<&Fault> = faults[1..].iter().take_while(|f| f.score > first.score - 45.0).take(4).collect();
+    let rest: Vec<&Fault> = faults[1..].iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
     for fault in &rest {
         let role = if fault.score > first.score - 20.0 { Role::Cause } else { Role::Symptom };
         add(fault.anchor, role, MOST_CITED);
+    }
+    // what is free goes to the lines about the first fault
+    let loud = marks.iter().filter(|m| m.rule.is_some() || m.signal >= Some(Signal::Strong)).map(|m| m.piece);
+    for piece in loud.filter(|p| (first.block.start..first.block.end).contains(p)) {
+        add(piece, Role::Context, MOST_CITED);
+    }
+    for piece in [first.anchor + 1, first.anchor.saturating_sub(1), first.block.message + 1] {
+        if (first.block.start..first.block.end).contains(&piece) {
+            add(piece, Role::Context, MOST_CITED);
+        }
     }
     out
 }

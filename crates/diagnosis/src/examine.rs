@@ -57,7 +57,7 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet) -> Examined<'a> {
     let Judged { verdict, fault } = judge(capture, &placed, rules);
     let other_faults = others(capture, &placed, rules, &verdict, fault);
     let mut evidence = Vec::new();
-    for (piece, role) in cited(&capture.log, &log_faults) {
+    for (piece, role) in cited(&capture.log, &log_faults, &log_scan.marks) {
         evidence.push(EvidenceItem {
             source: Source::Log,
             line: capture.log.number(piece),

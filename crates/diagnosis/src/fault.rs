@@ -1,11 +1,14 @@
 //! Which of the marked lines are the failure: blocks with a score, the weightiest first. Several independent faults
 //! stay apart; repetitions of one, its consequences and what was overcome sink.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::block::{Block, block};
 use crate::log::Log;
 use crate::rules::{RuleSet, Strength};
 use crate::scan::{Mark, Scan, Step, StepEnd, strength};
-use crate::signal::Signal;
+use crate::signal::{Signal, signal};
 
 /// Something that went wrong in the run.
 #[derive(Debug, Clone)]
@@ -25,8 +28,28 @@ const MOST: usize = 60;
 
 /// The faults of a log, the weightiest first.
 pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
-    let mut scored: Vec<(f64, &Mark)> =
-        scan.marks.iter().filter_map(|m| score(log, scan, rules, m).map(|s| (s, m))).collect();
+    let mut first_alike: HashMap<u64, usize> = HashMap::new();
+    let mut scored: Vec<(f64, &Mark)> = Vec::new();
+    for mark in &scan.marks {
+        let Some(score) = score(log, scan, rules, mark) else { continue };
+        match first_alike.entry(mark.shape) {
+            // a message repeated by a summary or a second attempt: the first is cited, the best place counts
+            Entry::Occupied(first) if scored[*first.get()].0 > score - 25.0 => {
+                let best = &mut scored[*first.get()].0;
+                *best = best.max(score);
+            }
+            Entry::Occupied(mut first) => {
+                first.insert(scored.len());
+                scored.push((score, mark));
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(scored.len());
+                scored.push((score, mark));
+            }
+        }
+    }
+    let last_words = last_words(log, scan);
+    scored.extend(last_words.iter().map(|m| (LAST_WORDS + step_bonus(&scan.steps, m.piece), m)));
     // the earlier of two equals: what follows is more likely its consequence
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.piece.cmp(&b.1.piece)));
     let mut faults: Vec<Fault> = Vec::new();
@@ -37,7 +60,7 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
         if faults.iter().any(|f| (f.block.start..f.block.end).contains(&mark.piece)) {
             continue;
         }
-        let block = block(log, mark.piece);
+        let block = if mark.shape == 0 { ending(log, mark.piece) } else { block(log, mark.piece) };
         let repeat = faults.iter().any(|f| mark.rule.is_some() && f.rule == mark.rule);
         faults.push(Fault { block, anchor: mark.piece, rule: mark.rule, signal: mark.signal, score, repeat });
     }
@@ -50,6 +73,42 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
     faults
 }
 
+/// What a line weighs that is only known to be the last before the run or the step ended badly.
+const LAST_WORDS: f64 = 36.0;
+
+/// The last lines before the end of the log and of the step that failed, where they say something.
+fn last_words(log: &Log, scan: &Scan) -> Vec<Mark> {
+    let failed = scan.steps.iter().find(|s| s.end == StepEnd::Failed).map(|s| s.piece);
+    let mut found: Vec<Mark> = Vec::new();
+    for end in failed.into_iter().chain([log.len()]) {
+        let boundary = if end < log.len() { log.number(end) } else { u64::MAX };
+        let last = (end.saturating_sub(40)..end).rev().find(|i| {
+            let line = log.clean(*i);
+            line.trim().len() > 2
+                && log.number(*i) != boundary && !matches!(signal(line), Some(Signal::Consequence | Signal::Harmless))
+        });
+        if let Some(piece) = last
+            && found.iter().all(|m| m.piece != piece)
+        {
+            found.push(Mark { piece, rule: None, signal: Some(Signal::Weak), alike: 1, shape: 0 });
+        }
+    }
+    found
+}
+
+/// The lines that lead up to the last one.
+fn ending(log: &Log, piece: usize) -> Block {
+    let mut start = piece;
+    while start > 0 && piece - start < 20 {
+        let line = log.clean(start - 1);
+        if line.starts_with("travis_") || line.starts_with("##[") || line.trim().is_empty() && piece - start > 3 {
+            break;
+        }
+        start -= 1;
+    }
+    Block { start, end: piece + 1, header: None, message: piece, frame: None }
+}
+
 /// How likely the line is what a person would point at. The figures were set by looking at the dev corpus and
 /// checked on a split by project (docs/benchmarks.md).
 fn score(log: &Log, scan: &Scan, rules: &RuleSet, mark: &Mark) -> Option<f64> {
@@ -58,18 +117,27 @@ fn score(log: &Log, scan: &Scan, rules: &RuleSet, mark: &Mark) -> Option<f64> {
         (Some(Strength::Typed), _) => 84.0,
         (Some(Strength::Generic), _) => 60.0,
         (Some(Strength::Symptom), _) => 20.0,
+        (None, Some(Signal::Test)) => 88.0,
         (None, Some(Signal::Strong)) => 50.0,
         (None, Some(Signal::Weak)) => 22.0,
+        (None, Some(Signal::Consequence)) => 12.0,
         (None, _) => return None,
     };
-    let mut score = base;
-    if mark.signal == Some(Signal::Harmless) {
-        score -= 25.0;
-    }
+    let mut score = match mark.signal {
+        Some(Signal::Harmless) => base - 25.0,
+        Some(Signal::Consequence) => base.min(25.0),
+        Some(Signal::Test) => base.max(88.0) + 6.0,
+        _ => base,
+    };
     score -= (f64::from(mark.alike).log2() * if mark.rule.is_some() { 1.5 } else { 3.0 }).min(20.0);
+    if mark.signal == Some(Signal::Strong) && log.clean(mark.piece).starts_with("##[error]") {
+        // the runner itself points at the line
+        score += 14.0;
+    }
     let n = log.len().max(1) as f64;
     let place = (mark.piece + 1) as f64 / n;
-    score += 18.0 * place * place;
+    // of tests that failed none is more telling for being late
+    score += if mark.signal == Some(Signal::Test) { 12.0 } else { 18.0 * place * place };
     if log.len() - mark.piece <= 250 {
         score += 6.0;
     }
@@ -77,7 +145,7 @@ fn score(log: &Log, scan: &Scan, rules: &RuleSet, mark: &Mark) -> Option<f64> {
         score -= 15.0;
     }
     score += step_bonus(&scan.steps, mark.piece);
-    Some(score)
+    Some(if mark.signal == Some(Signal::Consequence) { score.min(base.min(25.0) + 8.0) } else { score })
 }
 
 /// A step that went well had no failure in it; what comes after the failed one cleans up.
