@@ -1,1 +1,37 @@
-//! Keeps experiments and diagnoses: SQLite here.
+//! Keeps experiments, diagnoses and logs: SQLite here, DynamoDB when one machine is not enough.
+//!
+//! An experiment has a durable row before it starts ([`Store::begin`]) and an end on every path ([`Store::finish`],
+//! or [`Store::close_orphans`] at the next start). Its log is written as it prints ([`Store::log_writer`]) and never
+//! rewritten. Lists, totals and comparisons are answered by indexes, however much is kept.
+#![warn(missing_docs)]
+
+mod backend;
+#[cfg(test)]
+mod conformance;
+mod error;
+mod experiment;
+mod location;
+mod logs;
+mod owner;
+mod query;
+mod retention;
+mod similarity;
+mod sqlite;
+mod status;
+mod store;
+
+pub use error::Error;
+pub use experiment::{
+    CommandLine, Experiment, ExperimentId, LogFacts, NewExperiment, Orphan, Outcome, Running, SavedAs, SavedFailure,
+};
+pub use location::Location;
+pub use logs::{Log, LogId, LogReader, LogWriter};
+pub use owner::{Liveness, Owner};
+pub use query::{
+    Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SignatureStats, SimilarFailure, Spent,
+    Summary,
+};
+pub use retention::{PassedLogs, Pruned, Retention};
+pub use similarity::cause_text;
+pub use status::Status;
+pub use store::{Begun, LOCK_WAIT, Store};

@@ -1,0 +1,298 @@
+//! Questions to the store and its answers: pages of the list, what is known of a signature, counts over time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use coroner_diagnosis::{Category, Origin, Severity, Similar};
+use jiff::Timestamp;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::{CommandLine, Error, ExperimentId, LogId, Status};
+
+/// How many searches count before they say "at least".
+pub const COUNTED: u64 = 10_000;
+
+/// Which experiments to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// How many at once: 50 if not said, 500 at most.
+    pub limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Only these.
+    pub status: Option<Status>,
+    /// Only these.
+    pub category: Option<Category>,
+    /// Only these.
+    pub severity: Option<Severity>,
+    /// Only these.
+    pub origin: Option<Origin>,
+    /// Only these.
+    pub signature: Option<String>,
+    /// Words, or beginnings of words, that all occur in id, type, command or root cause.
+    pub q: Option<String>,
+}
+
+impl Query {
+    pub(crate) fn page_size(&self) -> usize {
+        self.limit.unwrap_or(50).clamp(1, 500)
+    }
+
+    /// The key of the last experiment of the page before.
+    pub(crate) fn before(&self) -> Result<Option<i64>, Error> {
+        let Some(text) = &self.cursor else { return Ok(None) };
+        let key = text.strip_prefix("c1.").and_then(|hex| i64::from_str_radix(hex, 16).ok());
+        key.map(Some).ok_or_else(|| Error::Cursor { text: text.chars().take(80).collect() })
+    }
+}
+
+/// The cursor after an experiment.
+pub(crate) fn cursor_after(key: i64) -> String {
+    format!("c1.{key:x}")
+}
+
+/// One page of the list. Its JSON is the one of the admin API.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page {
+    /// How many experiments the query fits, on all pages.
+    pub total_count: u64,
+    /// Whether there are more than `total_count`: searches by words are counted up to [`COUNTED`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub total_is_at_least: bool,
+    /// How many experiments run at this moment, whatever the query.
+    pub running_commands: u64,
+    /// Where the next page begins; absent on the last.
+    pub next_cursor: Option<String>,
+    /// Newest first.
+    pub experiments: Vec<Listed>,
+}
+
+/// An experiment as the list shows it. Its JSON is the one of the admin API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The experiment.
+    pub id: ExperimentId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How far it has come.
+    pub status: Status,
+    /// The caller's name for the kind of run; empty if none was given.
+    pub experiment_type: String,
+    /// What ran; empty if we did not run it.
+    pub command: CommandLine,
+    /// How long, once it has ended and somebody saw it.
+    pub duration: Option<Duration>,
+    /// The largest resident set that was seen, in bytes.
+    pub peak_memory: Option<u64>,
+    /// What it printed.
+    pub log: Option<LogId>,
+    /// Why it died, if it did.
+    pub analysis: Option<Analysis>,
+}
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_struct("Listed", 7)?;
+        object.serialize_field("id", &self.id)?;
+        object.serialize_field("number", &self.id.number())?;
+        object.serialize_field("timestamp", &self.started_at.as_second())?;
+        object.serialize_field("status", &self.status)?;
+        object.serialize_field("experiment_type", &self.experiment_type)?;
+        object.serialize_field("duration_seconds", &self.duration.map(|d| d.as_secs_f64()))?;
+        match &self.analysis {
+            Some(analysis) => object.serialize_field("failure_analysis", analysis)?,
+            None => object.skip_field("failure_analysis")?,
+        }
+        object.end()
+    }
+}
+
+/// The heart of a diagnosis, as the list shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Analysis {
+    /// What kind of failure. The list says `category` where the diagnosis says `failure_category`.
+    pub category: Category,
+    /// Why.
+    pub root_cause: String,
+    /// What to change.
+    pub fix_suggestion: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Whose fault.
+    pub origin: Origin,
+    /// 0..1.
+    pub confidence: f64,
+    /// The same for the same cause.
+    pub signature: String,
+    /// Would a second try have a fair chance.
+    pub retryable: bool,
+    /// The rule that said it, if one did.
+    pub rule: Option<String>,
+}
+
+/// An experiment and when it started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Occurrence {
+    /// The experiment.
+    pub id: ExperimentId,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// What is known of the failures with one signature.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SignatureStats {
+    /// The signature.
+    pub signature: String,
+    /// How many experiments have it now.
+    pub count: u64,
+    /// The first that was ever seen, even if it has been removed since.
+    pub first_seen: Timestamp,
+    /// The last one; absent if all have been removed.
+    pub last_seen: Option<Timestamp>,
+    /// The newest of them, five at most.
+    pub recent: Vec<Occurrence>,
+    /// What succeeded after one of them.
+    pub passed_after: Option<PassedAfter>,
+}
+
+/// A failure, and the first run of the same kind that succeeded after it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PassedAfter {
+    /// What failed.
+    pub failed: ExperimentId,
+    /// What was run.
+    pub failed_command: CommandLine,
+    /// What succeeded.
+    pub passed: ExperimentId,
+    /// What was run: the same, or the same type with other arguments.
+    pub passed_command: CommandLine,
+    /// When it started.
+    pub passed_at: Timestamp,
+}
+
+impl PassedAfter {
+    /// In words, for the `fix` of a similar failure.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let number = self.passed.number();
+        if self.failed_command == self.passed_command {
+            return format!("passed unchanged when it ran again (exp {number})");
+        }
+        // only what differs: the rest is the reader's own command
+        let words = &self.passed_command.0;
+        let new: Vec<_> = words.iter().filter(|w| !self.failed_command.0.contains(w)).map(String::as_str).collect();
+        match new.is_empty() {
+            true => format!("exp {number} passed with fewer arguments"),
+            false => format!("exp {number} passed with {}", shortened(&new.join(" "), 120)),
+        }
+    }
+}
+
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+    }
+}
+
+/// An earlier failure that is like another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimilarFailure {
+    /// The earlier experiment.
+    pub id: ExperimentId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// 1 for the same signature, less for words in common.
+    pub score: f64,
+    /// Its signature.
+    pub signature: String,
+    /// Its root cause.
+    pub root_cause: String,
+    /// What succeeded after it.
+    pub passed_after: Option<PassedAfter>,
+}
+
+impl From<SimilarFailure> for Similar {
+    fn from(it: SimilarFailure) -> Self {
+        Self {
+            experiment_id: it.id.to_string(),
+            score: it.score,
+            fix: it.passed_after.as_ref().map(PassedAfter::in_words),
+        }
+    }
+}
+
+/// Counts over a window of time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The window's beginning, taken back to the full hour.
+    pub from: Timestamp,
+    /// The window's end, taken on to the full hour; experiments that started at it are not in.
+    pub to: Timestamp,
+    /// All experiments that started in it.
+    pub total: u64,
+    /// By status.
+    pub by_status: BTreeMap<Status, u64>,
+    /// Those with a diagnosis, by category.
+    pub by_category: BTreeMap<Category, u64>,
+    /// Those with a diagnosis, by severity.
+    pub by_severity: BTreeMap<Severity, u64>,
+    /// Those with a diagnosis, by origin.
+    pub by_origin: BTreeMap<Origin, u64>,
+}
+
+impl Summary {
+    /// An empty one over full hours.
+    pub(crate) fn over(from: Timestamp, to: Timestamp) -> Self {
+        let hour = |ms: i64| Timestamp::from_millisecond(ms * 3_600_000).unwrap_or_default();
+        Self {
+            from: hour(from.as_millisecond().div_euclid(3_600_000)),
+            to: hour((to.as_millisecond() + 3_599_999).div_euclid(3_600_000)),
+            total: 0,
+            by_status: BTreeMap::new(),
+            by_category: BTreeMap::new(),
+            by_severity: BTreeMap::new(),
+            by_origin: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, status: Status, verdict: Option<(Category, Severity, Origin)>, count: u64) {
+        self.total += count;
+        *self.by_status.entry(status).or_default() += count;
+        if let Some((category, severity, origin)) = verdict {
+            *self.by_category.entry(category).or_default() += count;
+            *self.by_severity.entry(severity).or_default() += count;
+            *self.by_origin.entry(origin).or_default() += count;
+        }
+    }
+}
+
+/// What was spent on a model on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Spent {
+    /// How often it was asked.
+    pub calls: u64,
+    /// US dollars.
+    pub dollars: f64,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Where it is.
+    pub location: String,
+    /// Version of its schema.
+    pub schema: i64,
+    /// How many experiments it holds.
+    pub experiments: u64,
+    /// How many of them run.
+    pub running: u64,
+    /// Bytes of the database.
+    pub database_bytes: u64,
+    /// Bytes of the logs as they are stored, those inside the database included.
+    pub log_bytes: u64,
+    /// What is damaged; empty if all is well or nothing was looked for.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,362 @@
+//! The life of an experiment's row: begun, ended, diagnosed; and failures that others ran.
+
+use coroner_diagnosis::Diagnosis;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Trouble;
+use super::text::Words;
+use crate::logs::{Log, LogData, LogFolder};
+use crate::query::shortened;
+use crate::similarity;
+use crate::{Error, ExperimentId, LogId, NewExperiment, Outcome, SavedAs, SavedFailure, Status};
+
+/// Bits of a key below the milliseconds.
+const KEY_BITS: u32 = 21;
+/// Beyond this (the year 2109) and before 1970 the order of the list is not kept; no clock should say so.
+const LAST_MILLISECOND: i64 = (1 << (63 - KEY_BITS)) - 1;
+
+/// No more than this of a command or a cause is searched in.
+const SEARCHED_CHARS: usize = 4000;
+
+/// The first key of this moment.
+pub(super) fn first_key(at: Timestamp) -> i64 {
+    at.as_millisecond().clamp(0, LAST_MILLISECOND) << KEY_BITS
+}
+
+/// The moment of a key.
+pub(super) fn moment(key: i64) -> Timestamp {
+    Timestamp::from_millisecond(key >> KEY_BITS).unwrap_or_default()
+}
+
+pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<ExperimentId, Trouble> {
+    let row = NewRow {
+        name: ExperimentId::name_for(new.id)?,
+        experiment_type: new.experiment_type,
+        command: new.command.0,
+        cwd: new.cwd,
+        owner: Some(to_json(&new.owner)),
+        at: new.started_at,
+        status: Status::Running,
+    };
+    row.insert(conn).map(|(_, id)| id)
+}
+
+struct NewRow {
+    name: String,
+    experiment_type: String,
+    command: Vec<String>,
+    cwd: String,
+    owner: Option<String>,
+    at: Timestamp,
+    status: Status,
+}
+
+impl NewRow {
+    fn insert(self, conn: &Connection) -> Result<(i64, ExperimentId), Trouble> {
+        let attempt: u32 = conn
+            .prepare_cached("SELECT ifnull(max(attempt), 0) + 1 FROM experiments WHERE name = ?1")?
+            .query_row([&self.name], |row| row.get(0))?;
+        let number = conn
+            .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = 'number' RETURNING value")?
+            .query_row([], |row| row.get::<_, u64>(0))?;
+        let first = first_key(self.at);
+        let key: i64 = conn
+            .prepare_cached("SELECT ifnull(max(key) + 1, ?1) FROM experiments WHERE key >= ?1 AND key < ?2")?
+            .query_row([first, first + (1 << KEY_BITS) - 1], |row| row.get(0))?;
+        conn.prepare_cached(
+            "INSERT INTO experiments (key, number, name, attempt, type, status, command, cwd, owner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            key,
+            number,
+            self.name,
+            attempt,
+            self.experiment_type,
+            self.status.as_str(),
+            to_json(&self.command),
+            self.cwd,
+            self.owner,
+        ])?;
+        let words = Words { status: Some(self.status), ..Words::default() };
+        let command = self.command.join(" ");
+        index(conn, key, &Searched { name: &self.name, kind: &self.experiment_type, command: &command }, "", &words)?;
+        Ok((key, ExperimentId::new(self.name, attempt, number)))
+    }
+}
+
+pub(super) fn finish(
+    conn: &Connection,
+    folder: &LogFolder,
+    id: &ExperimentId,
+    outcome: &Outcome,
+) -> Result<(), Trouble> {
+    let (key, status, earlier_log): (i64, String, Option<[u8; 32]>) = find(conn, id)?;
+    if status != Status::Running.as_str() && status != Status::Lost.as_str() {
+        let status = status.parse().unwrap_or(Status::Lost);
+        return Err(Error::AlreadyFinished { id: id.to_string(), status }.into());
+    }
+    if outcome.status == Status::Running {
+        return Err(Error::StillRunning { id: id.to_string() }.into());
+    }
+    let (log, note) = keep_log(conn, folder, outcome.log.as_ref(), outcome.ended_at)?;
+    let exit = outcome.exit.as_ref();
+    conn.prepare_cached(
+        "UPDATE experiments SET ended_at = ?2, exit = ?3, wall_us = ?4, peak_memory = ?5, reason = ?6, log = ?7,
+         log_note = ?8 WHERE key = ?1",
+    )?
+    .execute(params![
+        key,
+        outcome.ended_at.as_millisecond(),
+        exit.map(to_json),
+        exit.map(|e| i64::try_from(e.wall.as_micros()).unwrap_or(i64::MAX)),
+        exit.and_then(|e| e.peak_memory).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        outcome.reason,
+        log.as_ref().map(LogId::as_bytes),
+        note,
+    ])?;
+    if let Some(earlier) = earlier_log.map(LogId::from_bytes)
+        && Some(earlier) != log
+    {
+        drop_unused_log(conn, folder, &earlier)?;
+    }
+    set_diagnosis(conn, key, outcome.status, outcome.diagnosis.as_ref())
+}
+
+pub(super) fn attach(conn: &Connection, id: &ExperimentId, diagnosis: &Diagnosis) -> Result<(), Trouble> {
+    let (key, status, _) = find(conn, id)?;
+    let status = status.parse().unwrap_or(Status::Lost);
+    if status == Status::Running {
+        return Err(Error::StillRunning { id: id.to_string() }.into());
+    }
+    set_diagnosis(conn, key, status, Some(diagnosis))
+}
+
+/// The same id and the same log, or, where there is no log, the same signature, is the same failure, looked at again.
+/// Anything else under the same id is another attempt.
+pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure) -> Result<SavedAs, Trouble> {
+    let log = failure.log.as_ref().and_then(Log::facts).map(|facts| facts.id);
+    if let Some(name) = &failure.id
+        && let Some((key, id, status)) = same_failure(conn, name, log.as_ref(), &failure.diagnosis.signature)?
+    {
+        set_diagnosis(conn, key, status, Some(&failure.diagnosis))?;
+        return Ok(SavedAs { id, replaced: true });
+    }
+    let row = NewRow {
+        name: ExperimentId::name_for(failure.id)?,
+        experiment_type: failure.experiment_type,
+        command: Vec::new(),
+        cwd: String::new(),
+        owner: None,
+        at: failure.at,
+        status: Status::Failed,
+    };
+    let (key, id) = row.insert(conn)?;
+    let (log, note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
+    conn.prepare_cached("UPDATE experiments SET log = ?2, log_note = ?3 WHERE key = ?1")?.execute(params![
+        key,
+        log.as_ref().map(LogId::as_bytes),
+        note
+    ])?;
+    set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
+    Ok(SavedAs { id, replaced: false })
+}
+
+fn same_failure(
+    conn: &Connection,
+    name: &str,
+    log: Option<&LogId>,
+    signature: &str,
+) -> Result<Option<(i64, ExperimentId, Status)>, Trouble> {
+    let found = conn
+        .prepare_cached(
+            // an id that is given to every run has very many attempts
+            "SELECT key, attempt, number, status FROM
+               (SELECT * FROM experiments WHERE name = ?1 ORDER BY attempt DESC LIMIT 100)
+             WHERE status <> 'running' AND CASE WHEN ?2 IS NULL
+               THEN log IS NULL AND signature = (SELECT id FROM signatures WHERE signature = ?3)
+               ELSE log = ?2 END
+             LIMIT 1",
+        )?
+        .query_row(params![name, log.map(LogId::as_bytes), signature], |row| {
+            let id = ExperimentId::new(name.to_owned(), row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, id, row.get::<_, String>(3)?))
+        })
+        .optional()?;
+    Ok(found.map(|(key, id, status)| (key, id, status.parse().unwrap_or(Status::Failed))))
+}
+
+fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String, Option<[u8; 32]>), Trouble> {
+    let found = conn
+        .prepare_cached("SELECT key, status, log FROM experiments WHERE name = ?1 AND attempt = ?2")?
+        .query_row(params![id.name(), id.attempt()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    Ok(found.ok_or_else(|| Error::NotFound { text: id.to_string() })?)
+}
+
+/// Status and diagnosis of an experiment, or that it has none; with everything that is found by them.
+fn set_diagnosis(
+    conn: &Connection,
+    key: i64,
+    status: Status,
+    diagnosis: Option<&Diagnosis>,
+) -> Result<(), Trouble> {
+    let signature = diagnosis.map(|d| signature_of(conn, d, moment(key))).transpose()?;
+    let words = Words {
+        status: Some(status),
+        category: diagnosis.map(|d| d.failure_category),
+        severity: diagnosis.map(|d| d.severity),
+        origin: diagnosis.map(|d| d.origin),
+        signature: diagnosis.map(|d| d.signature.clone()),
+    };
+    // in one step, since each change of a word moves the counts
+    conn.prepare_cached(
+        "UPDATE experiments SET status = ?2, category = ?3, severity = ?4, origin = ?5, signature = ?6
+         WHERE key = ?1",
+    )?
+    .execute(params![
+        key,
+        status.as_str(),
+        words.category.map_or("", |c| c.as_str()),
+        words.severity.map_or("", |s| s.as_str()),
+        words.origin.map_or("", |o| o.as_str()),
+        signature,
+    ])?;
+    match diagnosis {
+        None => {
+            conn.prepare_cached("DELETE FROM diagnoses WHERE key = ?1")?.execute([key])?;
+        }
+        Some(d) => {
+            conn.prepare_cached(
+                "INSERT OR REPLACE INTO diagnoses
+                 (key, root_cause, fix_suggestion, confidence, retryable, rule, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                key,
+                d.root_cause,
+                d.fix_suggestion,
+                if d.confidence.is_finite() { d.confidence } else { 0.0 },
+                d.retryable,
+                d.provenance.rule,
+                to_json(d)
+            ])?;
+        }
+    }
+    let (name, kind, command): (String, String, String) = conn
+        .prepare_cached("SELECT name, type, command FROM experiments WHERE key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let command = serde_json::from_str::<Vec<String>>(&command).unwrap_or_default().join(" ");
+    let searched = Searched { name: &name, kind: &kind, command: &command };
+    index(conn, key, &searched, diagnosis.map_or("", |d| &d.root_cause), &words)
+}
+
+struct Searched<'a> {
+    name: &'a str,
+    kind: &'a str,
+    command: &'a str,
+}
+
+/// Puts an experiment into the word search, or replaces it there.
+fn index(conn: &Connection, key: i64, of: &Searched<'_>, cause: &str, words: &Words) -> Result<(), Trouble> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO search (rowid, name, type, command, cause, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        key,
+        of.name,
+        of.kind,
+        shortened(of.command, SEARCHED_CHARS),
+        shortened(cause, SEARCHED_CHARS),
+        words.tokens().join(" "),
+    ])?;
+    Ok(())
+}
+
+/// The row of a signature, made when it is seen for the first time.
+fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Result<i64, Trouble> {
+    let at = at.as_millisecond();
+    let known = conn
+        .prepare_cached("SELECT id, first_seen FROM signatures WHERE signature = ?1")?
+        .query_row([&diagnosis.signature], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    if let Some((id, first_seen)) = known {
+        if at < first_seen {
+            conn.prepare_cached("UPDATE signatures SET first_seen = ?2 WHERE id = ?1")?.execute([id, at])?;
+        }
+        return Ok(id);
+    }
+    let words: Vec<_> = similarity::words(&similarity::cause_text(diagnosis)).into_iter().collect();
+    let words = words.join(" ");
+    conn.prepare_cached("INSERT INTO signatures (signature, words, first_seen) VALUES (?1, ?2, ?3)")?
+        .execute(params![diagnosis.signature, words, at])?;
+    let id = conn.last_insert_rowid();
+    conn.prepare_cached("INSERT INTO causes (rowid, words) VALUES (?1, ?2)")?.execute(params![id, words])?;
+    Ok(id)
+}
+
+/// Makes a written log one that an experiment may refer to. If that fails, the experiment does without and says so.
+fn keep_log(
+    conn: &Connection,
+    folder: &LogFolder,
+    log: Option<&Log>,
+    at: Timestamp,
+) -> Result<(Option<LogId>, Option<String>), Trouble> {
+    let Some(log) = log else { return Ok((None, None)) };
+    let note = log.note().map(str::to_owned);
+    let Some(kept) = log.kept() else { return Ok((None, note)) };
+    let facts = &kept.facts;
+    let is_file: Option<bool> = conn
+        .prepare_cached("SELECT data IS NULL FROM logs WHERE id = ?1")?
+        .query_row([facts.id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if is_file != Some(false)
+        && let LogData::File(partial) = &kept.data
+        && let Err(e) = folder.adopt(partial, &facts.id)
+    {
+        let note = format!("the log could not be kept ({e})");
+        return Ok((None, Some(note)));
+    }
+    let data = match &kept.data {
+        LogData::Inline(bytes) => Some(bytes),
+        LogData::File(_) => None,
+    };
+    conn.prepare_cached(
+        "INSERT INTO logs (id, bytes, stored, added_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET added_at = max(added_at, excluded.added_at)",
+    )?
+    .execute(params![
+        facts.id.as_bytes(),
+        facts.bytes,
+        facts.stored_bytes,
+        at.as_millisecond(),
+        data,
+    ])?;
+    Ok((Some(facts.id), note))
+}
+
+/// Removes a log if no experiment refers to it any more; says how many bytes that freed.
+pub(super) fn drop_unused_log(conn: &Connection, folder: &LogFolder, id: &LogId) -> Result<Option<u64>, Trouble> {
+    let used: bool = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM experiments WHERE log = ?1)")?
+        .query_row([id.as_bytes()], |row| row.get(0))?;
+    if used {
+        return Ok(None);
+    }
+    let freed: Option<(u64, bool)> = conn
+        .prepare_cached("DELETE FROM logs WHERE id = ?1 RETURNING stored, data IS NULL")?
+        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    // inside the commit, so that nobody can begin to refer to the file in between; one that can't be removed now is a
+    // stray that the next clean-up finds, and reports if it can't either
+    if let Some((_, true)) = freed {
+        let _ = folder.remove(id);
+    }
+    Ok(freed.map(|(stored, _)| stored))
+}
+
+/// What is written here can always be written: strings, numbers, and maps with words for keys.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! What else is known: of a signature, of failures that are alike, of the last success, of a stretch of time.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use super::experiments::moment;
+use super::list::{self, Facet};
+use super::text::any_of;
+use super::Trouble;
+use crate::similarity::{self, ALIKE};
+use crate::{CommandLine, LogId, Occurrence, PassedAfter, SignatureStats, SimilarFailure, Summary};
+
+/// So many of the newest are looked at for what succeeded after them.
+const RECENT: usize = 5;
+/// So many causes that share a word are compared.
+const COMPARED: usize = 50;
+/// So many of the last successes are looked through for a log.
+const SUCCESSES: usize = 200;
+
+pub(super) fn signature(conn: &Connection, signature: &str) -> Result<Option<SignatureStats>, Trouble> {
+    let known = conn
+        .prepare_cached("SELECT id, count, first_seen FROM signatures WHERE signature = ?1")?
+        .query_row([signature], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((id, count, first_seen)) = known else { return Ok(None) };
+    let keys = newest_of(conn, id, RECENT)?;
+    let mut passed = None;
+    for key in &keys {
+        if passed.is_none() {
+            passed = passed_after(conn, *key)?;
+        }
+    }
+    let recent = keys.iter().map(|key| {
+        Ok(Occurrence { id: list::listed(conn, *key)?.id, started_at: moment(*key) })
+    });
+    Ok(Some(SignatureStats {
+        signature: signature.to_owned(),
+        count,
+        first_seen: Timestamp::from_millisecond(first_seen).unwrap_or_default(),
+        last_seen: keys.first().map(|key| moment(*key)),
+        recent: recent.collect::<Result<_, Trouble>>()?,
+        passed_after: passed,
+    }))
+}
+
+fn newest_of(conn: &Connection, signature: i64, limit: usize) -> Result<Vec<i64>, Trouble> {
+    let mut statement = conn
+        .prepare_cached("SELECT key FROM experiments WHERE signature = ?1 ORDER BY key DESC LIMIT ?2")?;
+    let keys = statement.query_map(params![signature, limit], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// The first success after this failure: of the same command, or else of the same type.
+fn passed_after(conn: &Connection, key: i64) -> Result<Option<PassedAfter>, Trouble> {
+    let (kind, command): (String, String) = conn
+        .prepare_cached("SELECT type, command FROM experiments WHERE key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut passed: Option<i64> = None;
+    if command != "[]" {
+        passed = first(
+            conn,
+            "SELECT key FROM experiments WHERE substr(command, 1, 200) = substr(?1, 1, 200) AND command = ?1
+               AND type = ?2 AND status IN ('passed', 'adopted') AND key > ?3 ORDER BY key LIMIT 1",
+            params![command, kind, key],
+        )?;
+    }
+    if passed.is_none() && !kind.is_empty() {
+        passed = first(
+            conn,
+            "SELECT key FROM experiments WHERE type = ?1 AND status IN ('passed', 'adopted') AND key > ?2
+             ORDER BY key LIMIT 1",
+            params![kind, key],
+        )?;
+    }
+    let Some(passed) = passed else { return Ok(None) };
+    let (failed, passed) = (list::listed(conn, key)?, list::listed(conn, passed)?);
+    Ok(Some(PassedAfter {
+        failed: failed.id,
+        failed_command: failed.command,
+        passed: passed.id,
+        passed_command: passed.command,
+        passed_at: passed.started_at,
+    }))
+}
+
+fn first<T: rusqlite::types::FromSql>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> rusqlite::Result<Option<T>> {
+    conn.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()
+}
+
+pub(super) fn similar(
+    conn: &Connection,
+    signature: &str,
+    cause: &str,
+    except: Option<u64>,
+    limit: usize,
+) -> Result<Vec<SimilarFailure>, Trouble> {
+    let same: Option<i64> = first(conn, "SELECT id FROM signatures WHERE signature = ?1", [signature])?;
+    let mut found = Vec::new();
+    if let Some(id) = same {
+        for key in newest_of(conn, id, limit + 1)? {
+            found.extend(failure(conn, key, 1.0)?.filter(|f| Some(f.id.number()) != except));
+        }
+        found.truncate(limit);
+    }
+    for (id, score) in alike(conn, cause, same)? {
+        if found.len() >= limit {
+            break;
+        }
+        for key in newest_of(conn, id, 1)? {
+            found.extend(failure(conn, key, score)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Other signatures whose causes share words with this one, the most alike first.
+fn alike(conn: &Connection, cause: &str, except: Option<i64>) -> Result<Vec<(i64, f64)>, Trouble> {
+    let wanted = similarity::words(cause);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        conn.prepare_cached("SELECT rowid FROM causes WHERE causes MATCH ?1 ORDER BY rank LIMIT ?2")?;
+    let candidates = statement
+        .query_map(params![any_of(wanted.iter().map(String::as_str)), COMPARED], |row| row.get::<_, i64>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut scored = Vec::new();
+    for id in candidates.into_iter().filter(|id| Some(*id) != except) {
+        let words: Option<String> = first(conn, "SELECT words FROM signatures WHERE id = ?1", [id])?;
+        let theirs: BTreeSet<_> = words.unwrap_or_default().split(' ').map(str::to_owned).collect();
+        let score = similarity::score(&wanted, &theirs);
+        if score >= ALIKE {
+            scored.push((id, score));
+        }
+    }
+    scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
+    Ok(scored)
+}
+
+fn failure(conn: &Connection, key: i64, score: f64) -> Result<Option<SimilarFailure>, Trouble> {
+    let listed = list::listed(conn, key)?;
+    let passed_after = passed_after(conn, key)?;
+    Ok(listed.analysis.map(|analysis| SimilarFailure {
+        id: listed.id,
+        started_at: listed.started_at,
+        score,
+        signature: analysis.signature,
+        root_cause: analysis.root_cause,
+        passed_after,
+    }))
+}
+
+/// The log of the last success of the same command and type, or else of the same type.
+pub(super) fn last_success(
+    conn: &Connection,
+    kind: &str,
+    command: &CommandLine,
+) -> Result<Option<LogId>, Trouble> {
+    let mut log: Option<[u8; 32]> = None;
+    if !command.0.is_empty() {
+        let command = serde_json::to_string(command).unwrap_or_default();
+        log = first(
+            conn,
+            "SELECT log FROM (SELECT log FROM experiments WHERE substr(command, 1, 200) = substr(?1, 1, 200)
+               AND command = ?1 AND type = ?2 AND status IN ('passed', 'adopted') ORDER BY key DESC LIMIT ?3)
+             WHERE log IS NOT NULL LIMIT 1",
+            params![command, kind, SUCCESSES],
+        )?;
+    }
+    if log.is_none() && !kind.is_empty() {
+        log = first(
+            conn,
+            "SELECT log FROM (SELECT log FROM experiments WHERE type = ?1 AND status IN ('passed', 'adopted')
+               ORDER BY key DESC LIMIT ?2)
+             WHERE log IS NOT NULL LIMIT 1",
+            params![kind, SUCCESSES],
+        )?;
+    }
+    Ok(log.map(LogId::from_bytes))
+}
+
+pub(super) fn summary(conn: &Connection, from: Timestamp, to: Timestamp) -> Result<Summary, Trouble> {
+    let mut summary = Summary::over(from, to);
+    let hour = |at: Timestamp| at.as_millisecond() / 3_600_000;
+    let mut statement = conn.prepare_cached(
+        "SELECT status, category, severity, origin, count FROM hours WHERE hour >= ?1 AND hour < ?2 AND count > 0",
+    )?;
+    let counts = statement.query_map([hour(summary.from), hour(summary.to)], |row| {
+        Ok(Facet::new([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get(4)?))
+    })?;
+    for facet in counts {
+        let facet = facet?;
+        if let Some(status) = facet.status {
+            summary.add(status, facet.verdict(), facet.count);
+        }
+    }
+    Ok(summary)
+}

@@ -1,0 +1,97 @@
+//! From a person's words to an expression of the word search, in which nothing that they typed is syntax.
+
+use coroner_diagnosis::{Category, Origin, Severity};
+
+use crate::Status;
+
+/// More words than this narrow nothing down any more.
+const MOST_WORDS: usize = 32;
+
+/// The columns that people search in; the others hold words of ours.
+const SEARCHED: &str = "{name type command cause}";
+
+/// Status and verdict of an experiment, or those asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) status: Option<Status>,
+    pub(super) category: Option<Category>,
+    pub(super) severity: Option<Severity>,
+    pub(super) origin: Option<Origin>,
+    pub(super) signature: Option<String>,
+}
+
+impl Words {
+    /// Each as one word of letters and digits that no text of a person's can be taken for.
+    pub(super) fn tokens(&self) -> Vec<String> {
+        let token = |kind: &str, word: &str| {
+            kind.chars().chain(word.chars()).filter(char::is_ascii_alphanumeric).collect::<String>()
+        };
+        [
+            self.status.map(|s| token("status", s.as_str())),
+            self.category.map(|c| token("category", c.as_str())),
+            self.severity.map(|s| token("severity", s.as_str())),
+            self.origin.map(|o| token("origin", o.as_str())),
+            self.signature.as_ref().map(|s| token("signature", s)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// The expression for all of these words; `None` if there is nothing in `typed` that could occur.
+pub(super) fn expression(typed: &str, words: &Words) -> Option<String> {
+    let all = typed.split(|c: char| c.is_whitespace() || c == '\0');
+    let quoted: Vec<_> = all
+        .filter(|word| word.chars().any(char::is_alphanumeric))
+        .take(MOST_WORDS)
+        // the last word of each may be only a beginning
+        .map(|word| format!("\"{}\" *", word.replace('"', "\"\"")))
+        .collect();
+    if quoted.is_empty() {
+        return None;
+    }
+    let mut expression = format!("{SEARCHED} : ({})", quoted.join(" AND "));
+    for token in words.tokens() {
+        expression.push_str(&format!(" AND words : {token}"));
+    }
+    Some(expression)
+}
+
+/// The expression for any of these words.
+pub(super) fn any_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<_> = words.into_iter().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
+    quoted.join(" OR ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_typed_is_syntax() {
+        let none = Words::default();
+        for (typed, expected) in [
+            ("cuda", Some(r#""cuda" *"#)),
+            ("CUDA out", Some(r#""CUDA" * AND "out" *"#)),
+            ("a OR b", Some(r#""a" * AND "OR" * AND "b" *"#)),
+            (r#"say "hi" NEAR(x)"#, Some(r#""say" * AND """hi""" * AND "NEAR(x)" *"#)),
+            ("name:x* ^y -z", Some(r#""name:x*" * AND "^y" * AND "-z" *"#)),
+            ("a\0b", Some(r#""a" * AND "b" *"#)),
+            ("", None),
+            (" -- * \" ", None),
+        ] {
+            let expected = expected.map(|e| format!("{SEARCHED} : ({e})"));
+            assert_eq!(expression(typed, &none), expected, "{typed:?}");
+        }
+        let failed = Words {
+            status: Some(Status::TestFailed),
+            category: Some(Category::ImportError),
+            signature: Some("v1:00ff".into()),
+            ..none
+        };
+        let expected = "{name type command cause} : (\"x\" *) AND words : statustestfailed AND words : \
+                        categoryimporterror AND words : signaturev100ff";
+        assert_eq!(expression("x", &failed).as_deref(), Some(expected));
+    }
+}

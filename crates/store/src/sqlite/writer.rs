@@ -1,0 +1,175 @@
+//! The one thread that writes. Whatever waits when it comes round goes into one commit, so that many writers share one
+//! wait for the disk; each of them is answered after that commit, and one that fails takes only its own part back.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Trouble, open};
+use crate::Error;
+
+/// How many share a commit, and how many wait before a producer has to.
+const GROUP: usize = 500;
+const QUEUE: usize = 1024;
+
+/// The way to the writing thread.
+pub(super) struct Writer {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+struct Job {
+    since: Instant,
+    run: Run,
+}
+
+/// Does the work, or learns that nothing could be begun; gives the answer to send after the commit, and what went
+/// wrong, if something did.
+type Run = Box<dyn FnOnce(Result<&Connection, Error>) -> (Answer, Option<Error>) + Send>;
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+impl Writer {
+    /// Opens the database in the new thread.
+    pub(super) async fn start(path: PathBuf, wait: Duration) -> Result<Self, Error> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (opened, is_open) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let place = path.clone();
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
+            match open::for_writing(&path, wait) {
+                Ok(conn) => {
+                    let _ = opened.send(Ok(()));
+                    Thread { conn, path, wait, queue, waiting: VecDeque::new() }.serve();
+                }
+                Err(e) => {
+                    let _ = opened.send(Err(e));
+                }
+            }
+            let _ = end.send(());
+        });
+        thread.map_err(|e| Error::unwritable(&place, e))?;
+        is_open.await.map_err(|_| Error::Closed)??;
+        Ok(Self { jobs: Mutex::new(Some(jobs)), ended: tokio::sync::Mutex::new(Some(ended)) })
+    }
+
+    /// Has something written, and answers when that is durable.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        place: &super::Place,
+        work: impl FnOnce(&Connection) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let place = place.clone();
+        let run: Run = Box::new(move |conn| {
+            let result = conn.and_then(|conn| work(conn).map_err(|trouble| trouble.told(&place)));
+            let failed = result.as_ref().err().cloned();
+            let send: Answer = Box::new(move |committed: Result<(), Error>| {
+                let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
+            });
+            (send, failed)
+        });
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let job = Job { since: Instant::now(), run };
+        jobs.ok_or(Error::Closed)?.send(job).await.map_err(|_| Error::Closed)?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Waits until everything is written and the file is closed.
+    pub(super) async fn close(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = self.ended.lock().await.take() {
+            let _ = ended.await;
+        }
+    }
+}
+
+struct Thread {
+    conn: Connection,
+    path: PathBuf,
+    wait: Duration,
+    queue: mpsc::Receiver<Job>,
+    waiting: VecDeque<Job>,
+}
+
+impl Thread {
+    fn serve(mut self) {
+        loop {
+            if self.waiting.is_empty() {
+                match self.queue.blocking_recv() {
+                    Some(job) => self.waiting.push_back(job),
+                    None => return,
+                }
+            }
+            match self.conn.execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => self.commit_group(),
+                Err(e) => self.refuse(e),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        self.waiting.pop_front().or_else(|| self.queue.try_recv().ok())
+    }
+
+    fn commit_group(&mut self) {
+        let mut answers = Vec::new();
+        let mut taken_back = None;
+        while let Some(job) = (answers.len() < GROUP).then(|| self.next()).flatten() {
+            let (answer, failed) = self.run_alone(job);
+            answers.push(answer);
+            // on a full disk and the like SQLite takes everything back by itself
+            if self.conn.is_autocommit() {
+                taken_back = Some(failed.unwrap_or(Error::Closed));
+                break;
+            }
+        }
+        let committed = match taken_back {
+            Some(error) => Err(error),
+            None => self.conn.execute_batch("COMMIT").map_err(|e| {
+                let _ = self.conn.execute_batch("ROLLBACK");
+                Error::sqlite(&self.path, self.wait, e)
+            }),
+        };
+        for answer in answers {
+            answer(committed.clone());
+        }
+    }
+
+    fn run_alone(&self, job: Job) -> (Answer, Option<Error>) {
+        let batch = |sql| self.conn.execute_batch(sql).map_err(|e| Error::sqlite(&self.path, self.wait, e));
+        if let Err(e) = batch("SAVEPOINT job") {
+            return (job.run)(Err(e));
+        }
+        let (answer, mut failed) = (job.run)(Ok(&self.conn));
+        if !self.conn.is_autocommit() {
+            let end = if failed.is_some() { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
+            if let Err(e) = batch(end) {
+                // half a job must not be committed with the others
+                let _ = self.conn.execute_batch("ROLLBACK");
+                failed = Some(e);
+            }
+        }
+        (answer, failed)
+    }
+
+    /// Nothing can be begun. While another process has the lock, those that came later go on waiting.
+    fn refuse(&mut self, error: rusqlite::Error) {
+        let locked = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+        let error = Error::sqlite(&self.path, self.wait, error);
+        for job in std::mem::take(&mut self.waiting) {
+            if locked && job.since.elapsed() < self.wait {
+                self.waiting.push_back(job);
+            } else {
+                let (answer, _) = (job.run)(Err(error.clone()));
+                answer(Ok(()));
+            }
+        }
+        while let Ok(job) = self.queue.try_recv() {
+            self.waiting.push_back(job);
+        }
+    }
+}
