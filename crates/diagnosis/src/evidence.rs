@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::fault::Fault;
 use crate::log::Log;
+use crate::redact::{Counts, Redactor};
 use crate::scan::Mark;
 use crate::signal::Signal;
 use crate::terms::Role;
@@ -73,7 +74,7 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
 }
 
 /// Fills the budget, most telling lines first.
-pub(crate) fn excerpt(log: &Log, faults: &[Fault], budget: usize) -> Excerpt {
+pub(crate) fn excerpt(log: &Log, faults: &[Fault], redactor: &Redactor, budget: usize) -> Excerpt {
     let mut wanted: BTreeMap<usize, f64> = BTreeMap::new();
     let mut want = |piece: usize, weight: f64| {
         let w = wanted.entry(piece).or_insert(0.0);
@@ -107,28 +108,36 @@ pub(crate) fn excerpt(log: &Log, faults: &[Fault], budget: usize) -> Excerpt {
     let mut order: Vec<(usize, f64)> = wanted.into_iter().filter(|(p, _)| !log.clean(*p).trim().is_empty()).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let anchors: Vec<usize> = faults.iter().flat_map(|f| [f.anchor, f.block.message]).collect();
-    pack(log, &order, &anchors, faults, budget)
+    pack(&Page { log, faults, redactor }, &order, &anchors, budget)
 }
 
 /// The longest piece of an anchor's line, and of another's.
 const ANCHOR_WIDTH: usize = 600;
 const LINE_WIDTH: usize = 200;
 
-fn pack(log: &Log, order: &[(usize, f64)], anchors: &[usize], faults: &[Fault], budget: usize) -> Excerpt {
-    let mut chosen: BTreeMap<usize, &str> = BTreeMap::new();
+/// What an excerpt is made of.
+struct Page<'a> {
+    log: &'a Log,
+    faults: &'a [Fault],
+    redactor: &'a Redactor,
+}
+
+fn pack(page: &Page<'_>, order: &[(usize, f64)], anchors: &[usize], budget: usize) -> Excerpt {
+    let log = page.log;
+    let mut chosen: BTreeMap<usize, String> = BTreeMap::new();
     // what a gap costs is not known until all are chosen: a line is charged for one, and gets it back when it joins
     let gap = gap_text(log.lines()).chars().count() + 1;
     let mut used = 0;
     let mut misses = 0;
     for (piece, _) in order {
         let width = if anchors.contains(piece) { ANCHOR_WIDTH } else { LINE_WIDTH };
-        let text = cut(log, *piece, width.min(budget / 2));
+        let text = page.redactor.redact(cut(log, *piece, width.min(budget / 2)), &mut Counts::new());
         let cost = number_text(log.number(*piece)).chars().count() + text.chars().count() + 1;
         let joins = |p: usize| chosen.contains_key(&p);
         let neighbours = usize::from(*piece > 0 && joins(piece - 1)) + usize::from(joins(piece + 1));
         let with_gap = if neighbours == 0 { cost + gap } else { cost };
         let refund = if neighbours == 2 { gap } else { 0 };
-        if used + with_gap > budget + refund + gap.min(budget / 10) || used + with_gap + gap > budget {
+        if used + with_gap + gap > budget + refund {
             misses += 1;
             if misses > 40 {
                 break;
@@ -139,7 +148,7 @@ fn pack(log: &Log, order: &[(usize, f64)], anchors: &[usize], faults: &[Fault], 
         chosen.insert(*piece, text);
     }
     loop {
-        let excerpt = render(log, &chosen, faults);
+        let excerpt = render(page, &chosen);
         if excerpt.chars <= budget {
             return excerpt;
         }
@@ -157,7 +166,8 @@ fn gap_text(lines: u64) -> String {
     format!("  ... {lines} lines left out ...")
 }
 
-fn render(log: &Log, chosen: &BTreeMap<usize, &str>, faults: &[Fault]) -> Excerpt {
+fn render(page: &Page<'_>, chosen: &BTreeMap<usize, String>) -> Excerpt {
+    let log = page.log;
     let mut text = String::new();
     let mut lines = Vec::new();
     let mut next = 1;
@@ -171,7 +181,7 @@ fn render(log: &Log, chosen: &BTreeMap<usize, &str>, faults: &[Fault]) -> Excerp
         text.push_str(&number_text(number));
         text.push_str(line);
         text.push('\n');
-        lines.push(ExcerptLine { line: number, text: (*line).to_owned(), role: role(faults, *piece) });
+        lines.push(ExcerptLine { line: number, text: line.clone(), role: role(page.faults, *piece) });
     }
     if !chosen.is_empty() && next <= log.lines() {
         text.push_str(&gap_text(log.lines() + 1 - next));

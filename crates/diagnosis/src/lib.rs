@@ -4,20 +4,28 @@
 mod block;
 mod capture;
 mod clean;
+mod conclude;
+mod diagnose;
 mod evidence;
 mod examine;
 mod fault;
 mod log;
+mod opinion;
+mod prompt;
 mod question;
 mod record;
+mod redact;
 mod rules;
 mod scan;
 mod signal;
+mod signature;
 mod sparse;
 mod terms;
 mod verdict;
 
 pub use capture::{Capture, Code, End, Exit, bytes, seconds, signal_name};
+pub use conclude::conclude;
+pub use diagnose::{Ask, DEFAULT_BUDGET, Settings, diagnose};
 pub use evidence::{Excerpt, ExcerptLine};
 pub use examine::{Examined, examine};
 pub use log::{Log, LogReader};
@@ -25,5 +33,7 @@ pub use question::{PROMPT_VERSION, Question, Reply};
 pub use record::{
     Diagnosis, EvidenceItem, FailureKind, ModelFailure, Opinion, Provenance, Said, Similar, Verdict,
 };
+pub use redact::{Counts, Redactor};
 pub use rules::{Rule, RuleFault, RuleFile, RuleSet, Strength};
+pub use signature::Signature;
 pub use terms::{Category, Origin, Role, Severity, Source, UnknownWord};

@@ -87,7 +87,7 @@ pattern!(
     |^\s*(?:Summary|Results|Failed\stests?|Tests\sin\serror|Failures|Errors)\s*:?\s*$|^travis_(?:time|fold):|^\s*\d+\)\s*$
     |^=+\s(?:FAILURES|ERRORS|short\stest\ssummary\sinfo)\s=+$
     |^\W*(?i:failed|failures?)\W{0,4}\s*\d+(?:/\d+)?\s(?i:tests?|subtests|files?|checks?|specs?|examples?|assertions?|test\sprograms)|^\W*(?i:failed|failures?)\W{0,4}\s\d+\sfiles?\b
-    |\b\d+(?:/\d+)?\s(?:\w+\s){0,2}(?:failed|failures?|errors?|problems?|offenses?|vulnerabilities)(?:\s(?:detected|found|generated))?\W*$
+    |\b[1-9]\d*(?:/\d+)?\s(?:\w+\s){0,2}(?:failed|failures?|errors?|problems?|offenses?|vulnerabilities)(?:\s(?:detected|found|generated))?\W*$
     |^Result:\sFAIL|^(?i:test|tests|build)\sfail(?:ed|ure)\W*$
     "
 );

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use coroner_diagnosis::{Capture, Category, Code, Log, Origin, RuleSet, Severity, examine};
+use coroner_diagnosis::{Capture, Category, Code, Log, Origin, RuleSet, Settings, Severity, examine};
 use serde::Serialize;
 
 use super::corpus::{Corpus, LabelCase, LineCase, SeedCase};
@@ -87,7 +87,7 @@ fn lines(corpus: &Corpus, case: &LineCase, rules: &RuleSet, baselines: bool) -> 
     if let Some(path) = case.pass_log_path.as_deref().filter(|_| baselines) {
         capture.baselines.push(Log::new(&read(path)?));
     }
-    let examined = examine(&capture, rules);
+    let examined = examine(&capture, rules, &Settings::default());
     let cited: Vec<u64> = examined.evidence.iter().map(|e| e.line).collect();
     let truth = |n: &u64| case.truth_lines.contains(n);
     let fine = |n: &u64| truth(n) || case.also_lines.contains(n) || case.repeat_lines.contains(n);
@@ -148,7 +148,7 @@ fn label(case: &LabelCase, rules: &RuleSet) -> LabelScore {
         code: case.code.clone().map(|text| Code { name: None, text }),
         ..Capture::default()
     };
-    let verdict = examine(&capture, rules).verdict;
+    let verdict = examine(&capture, rules, &Settings::default()).verdict;
     LabelScore {
         id: case.id.clone(),
         project: case.project.clone(),
@@ -176,7 +176,7 @@ fn seed(case: &SeedCase, rules: &RuleSet) -> LabelScore {
         code: case.code_snippet.clone().map(|text| Code { name: None, text }),
         ..Capture::default()
     };
-    let verdict = examine(&capture, rules).verdict;
+    let verdict = examine(&capture, rules, &Settings::default()).verdict;
     LabelScore {
         id: case.id.clone(),
         project: "seed".into(),
