@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coroner_diagnosis::{ModelFailure, Question, Reply};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -51,8 +53,8 @@ impl Default for Limits {
     }
 }
 
-/// Today's date in UTC, such as `2026-11-23`.
-type Today = Box<dyn Fn() -> String + Send + Sync>;
+/// Today's date in UTC.
+type Today = Box<dyn Fn() -> Date + Send + Sync>;
 
 /// Puts questions to a [`Model`].
 pub struct Asker {
@@ -95,14 +97,14 @@ impl Asker {
             till: tokio::sync::Mutex::default(),
             stand_in: tokio::sync::Mutex::default(),
             notices: Mutex::default(),
-            today: Box::new(|| jiff::Timestamp::now().to_string().chars().take(10).collect()),
+            today: Box::new(|| jiff::Timestamp::now().to_zoned(TimeZone::UTC).date()),
             limits,
         }
     }
 
     /// Takes the date from somewhere else than the clock.
     #[must_use]
-    pub fn with_today(mut self, today: impl Fn() -> String + Send + Sync + 'static) -> Self {
+    pub fn with_today(mut self, today: impl Fn() -> Date + Send + Sync + 'static) -> Self {
         self.today = Box::new(today);
         self
     }
@@ -182,7 +184,7 @@ impl Asker {
 
     /// What was spent today.
     pub async fn spent_today(&self) -> Result<Spent, LedgerError> {
-        self.ledger.spent(&(self.today)()).await
+        self.ledger.spent((self.today)()).await
     }
 
     fn key(&self, question: &Question) -> ReplyKey {
@@ -204,7 +206,7 @@ impl Asker {
         let broken = |e: LedgerError| AskError::LedgerBroken { why: e.why };
         let today = (self.today)();
         let _till = self.till.lock().await;
-        let spent = self.ledger.spent(&today).await.map_err(broken)?;
+        let spent = self.ledger.spent(today).await.map_err(broken)?;
         if let Some(limit) = self.limits.calls_per_day.filter(|limit| spent.calls >= *limit) {
             return Err(AskError::BudgetSpent {
                 spent: spent.calls.to_string(),
@@ -217,12 +219,12 @@ impl Asker {
                 limit: format!("${limit:.2}"),
             });
         }
-        self.ledger.record(&today, Spent { calls: 1, dollars: 0.0 }).await.map_err(broken)
+        self.ledger.record(today, Spent { calls: 1, dollars: 0.0 }).await.map_err(broken)
     }
 
     async fn enter_cost(&self, cost: Option<f64>) {
         let Some(dollars) = cost else { return };
-        if let Err(error) = self.ledger.record(&(self.today)(), Spent { calls: 0, dollars }).await {
+        if let Err(error) = self.ledger.record((self.today)(), Spent { calls: 0, dollars }).await {
             self.note(format!("${dollars:.4} could not be entered as spent: {error}"));
         }
     }

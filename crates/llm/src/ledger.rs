@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use coroner_diagnosis::Reply;
+use jiff::civil::Date;
 
 /// Under what a reply is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +19,13 @@ pub struct ReplyKey {
     /// The model that was asked for, as it was configured. (If it was gone and another one answered, the reply
     /// says so in `model`; the next process finds the reply without asking for the one that is gone.)
     pub model: String,
+}
+
+impl std::fmt::Display for ReplyKey {
+    /// One word for a store that keeps by text: the three, told apart by what occurs in none of them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}\n{}", self.signature, self.prompt_version, self.model)
+    }
 }
 
 /// Calls and money.
@@ -44,7 +52,7 @@ impl LedgerError {
     }
 }
 
-/// Keeps replies and accounts. `day` is a date in UTC such as `2026-11-23`; the caller says which it is.
+/// Keeps replies and accounts. `day` is a date in UTC; the caller says which it is.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// The reply kept under `key`.
@@ -57,17 +65,17 @@ pub trait Ledger: Send + Sync {
     async fn forget_reply(&self, key: &ReplyKey) -> Result<(), LedgerError>;
 
     /// What was recorded for `day`.
-    async fn spent(&self, day: &str) -> Result<Spent, LedgerError>;
+    async fn spent(&self, day: Date) -> Result<Spent, LedgerError>;
 
     /// Adds to what was recorded for `day`.
-    async fn record(&self, day: &str, spent: Spent) -> Result<(), LedgerError>;
+    async fn record(&self, day: Date, spent: Spent) -> Result<(), LedgerError>;
 }
 
 /// A ledger that lasts as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     replies: Mutex<HashMap<ReplyKey, Reply>>,
-    days: Mutex<HashMap<String, Spent>>,
+    days: Mutex<HashMap<Date, Spent>>,
 }
 
 #[async_trait]
@@ -86,13 +94,13 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn spent(&self, day: &str) -> Result<Spent, LedgerError> {
-        Ok(lock(&self.days).get(day).copied().unwrap_or_default())
+    async fn spent(&self, day: Date) -> Result<Spent, LedgerError> {
+        Ok(lock(&self.days).get(&day).copied().unwrap_or_default())
     }
 
-    async fn record(&self, day: &str, spent: Spent) -> Result<(), LedgerError> {
+    async fn record(&self, day: Date, spent: Spent) -> Result<(), LedgerError> {
         let mut days = lock(&self.days);
-        let entry = days.entry(day.to_owned()).or_default();
+        let entry = days.entry(day).or_default();
         entry.calls += spent.calls;
         entry.dollars += spent.dollars;
         Ok(())

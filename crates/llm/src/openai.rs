@@ -14,29 +14,30 @@ use crate::key::Credential;
 
 /// Whether such a model thinks can't be known, and an answer that is cut off is worth nothing.
 const MAX_TOKENS: u32 = 8_192;
-/// Small models write one string for ever if nobody stops them.
-const LOCAL_STRING_LIMIT: u32 = 600;
+/// Small models write one string or one list for ever if nobody stops them: characters of a string,
+const STRING_LIMIT: u32 = 600;
+/// and items of a list.
+const LIST_LIMIT: u32 = 5;
 
 /// A server that speaks OpenAI's language.
 #[derive(Debug)]
 pub struct OpenAiCompatible {
     endpoint: Endpoint,
     model: String,
-    string_limit: Option<u32>,
+    bounded: bool,
     /// OpenAI's own newer models want the cap under another name, which most servers do not know.
     newer_cap: AtomicBool,
 }
 
 impl OpenAiCompatible {
-    /// `base` with or without `/v1`. Without a key it is taken to be a small model near by, whose strings are
-    /// bounded by `maxLength` in the schema; the hosted ones need no such help, and some reject it.
+    /// `base` with or without `/v1`. Without a key it is taken to be a small model near by, whose strings and
+    /// lists are bounded in the schema; the hosted ones need no such help, and some reject it.
     #[must_use]
     pub fn new(base: &str, model: &str, credential: Credential) -> Self {
-        let string_limit = matches!(credential, Credential::NotNeeded).then_some(LOCAL_STRING_LIMIT);
         Self {
+            bounded: matches!(credential, Credential::NotNeeded),
             endpoint: Endpoint::new(base, Auth::Bearer, &[], credential),
             model: model.to_owned(),
-            string_limit,
             newer_cap: AtomicBool::new(false),
         }
     }
@@ -76,7 +77,7 @@ impl OpenAiCompatible {
         newer_cap: bool,
         deadline: Deadline,
     ) -> Result<Value, Failed> {
-        let body = request(model, question, self.string_limit, newer_cap);
+        let body = request(model, question, self.bounded, newer_cap);
         let call = Call { path: "/v1/chat/completions", body: Some(&body), model };
         self.endpoint.send(call, deadline).await
     }
@@ -89,10 +90,10 @@ impl OpenAiCompatible {
     }
 }
 
-fn request(model: &str, question: &Question, string_limit: Option<u32>, newer_cap: bool) -> Value {
+fn request(model: &str, question: &Question, bounded: bool, newer_cap: bool) -> Value {
     let mut schema = question.schema.clone();
-    if let Some(limit) = string_limit {
-        bound_strings(&mut schema, limit);
+    if bounded {
+        bound(&mut schema);
     }
     let cap = if newer_cap { "max_completion_tokens" } else { "max_tokens" };
     json!({
@@ -109,18 +110,22 @@ fn request(model: &str, question: &Question, string_limit: Option<u32>, newer_ca
     })
 }
 
-/// Gives every free string of `schema` a `maxLength`.
-fn bound_strings(schema: &mut Value, limit: u32) {
+/// Gives every free string of `schema` a `maxLength` and every list a `maxItems`.
+fn bound(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            let free = object.get("type").and_then(Value::as_str) == Some("string")
-                && !["enum", "const", "format", "maxLength"].iter().any(|word| object.contains_key(*word));
-            if free {
-                object.insert("maxLength".to_owned(), limit.into());
+            let fixed = ["enum", "const", "format"].iter().any(|word| object.contains_key(*word));
+            let limit = match object.get("type").and_then(Value::as_str) {
+                Some("string") if !fixed => Some(("maxLength", STRING_LIMIT)),
+                Some("array") => Some(("maxItems", LIST_LIMIT)),
+                _ => None,
+            };
+            if let Some((word, limit)) = limit {
+                object.entry(word).or_insert_with(|| limit.into());
             }
-            object.values_mut().for_each(|inner| bound_strings(inner, limit));
+            object.values_mut().for_each(bound);
         }
-        Value::Array(items) => items.iter_mut().for_each(|inner| bound_strings(inner, limit)),
+        Value::Array(items) => items.iter_mut().for_each(bound),
         _ => {}
     }
 }

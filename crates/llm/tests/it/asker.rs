@@ -1,7 +1,7 @@
 //! What stands between a question and a provider: cache, breaker, turns, budget, time and retries. In paused
 //! time, with a script for a provider, so that minutes pass at once and exactly.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use coroner_llm::{
     Advice, Answer, AskError, Asker, Ending, Ledger, LedgerError, Limits, MemoryLedger, Price, Prices,
     ReplyKey, Scripted, Spent, Step, Usage,
 };
+use jiff::civil::{Date, date};
 use tokio::time::Instant;
 
 use crate::{asker, question};
@@ -211,7 +212,7 @@ fn answer(ending: Ending) -> Step {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_of_the_day_is_kept() {
-    let day = Arc::new(AtomicU32::new(23));
+    let day = Arc::new(AtomicI8::new(23));
     let today = Arc::clone(&day);
     for (limits, words) in [
         (Limits { calls_per_day: Some(2), ..Limits::default() }, "2 of 2 questions"),
@@ -220,8 +221,8 @@ async fn the_budget_of_the_day_is_kept() {
         day.store(23, Ordering::Relaxed);
         let today = Arc::clone(&today);
         let script = scripted((0..9).map(|_| answer(Ending::Whole)));
-        let asker = asker(script.clone(), limits)
-            .with_today(move || format!("2026-11-{}", today.load(Ordering::Relaxed)));
+        let asker =
+            asker(script.clone(), limits).with_today(move || date(2026, 11, today.load(Ordering::Relaxed)));
         for n in 0..2 {
             asker.ask(&question(&format!("v1:{n}"))).await.unwrap();
         }
@@ -293,10 +294,10 @@ impl Ledger for Broken {
     async fn forget_reply(&self, _: &ReplyKey) -> Result<(), LedgerError> {
         Ok(())
     }
-    async fn spent(&self, _: &str) -> Result<Spent, LedgerError> {
+    async fn spent(&self, _: Date) -> Result<Spent, LedgerError> {
         if self.reads { Ok(Spent::default()) } else { Err(LedgerError::new("database is locked")) }
     }
-    async fn record(&self, _: &str, _: Spent) -> Result<(), LedgerError> {
+    async fn record(&self, _: Date, _: Spent) -> Result<(), LedgerError> {
         Ok(())
     }
 }

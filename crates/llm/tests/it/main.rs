@@ -91,10 +91,11 @@ fn question(signature: &str) -> Question {
         prompt: "<log>\n12: ModuleNotFoundError: No module named 'einops'\n</log>".to_owned(),
         schema: json!({
             "type": "object", "additionalProperties": false,
-            "required": ["category", "root_cause"],
+            "required": ["category", "root_cause", "evidence"],
             "properties": {
                 "category": {"type": "string", "enum": ["import_error", "timeout"]},
                 "root_cause": {"type": "string"},
+                "evidence": {"type": "array", "items": {"type": "string"}},
             },
         }),
         prompt_version: PROMPT_VERSION,

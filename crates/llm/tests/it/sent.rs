@@ -54,8 +54,8 @@ async fn anthropic_is_sent_what_it_documents() {
 #[tokio::test]
 async fn others_are_sent_what_they_understand() {
     let dialect = Dialect::OpenAi;
-    for (base, credential, authorization, max_length) in [
-        ("", Credential::NotNeeded, None, Some(600)),
+    for (base, credential, authorization, bounds) in [
+        ("", Credential::NotNeeded, None, Some((600, 5))),
         (
             "/v1/",
             Credential::Key(coroner_llm::ApiKey::new(KEY, "the test").unwrap()),
@@ -77,9 +77,12 @@ async fn others_are_sent_what_they_understand() {
             (&format["type"], &format["json_schema"]["strict"]),
             (&json!("json_schema"), &json!(true))
         );
-        let strings = &format["json_schema"]["schema"]["properties"];
-        assert_eq!(strings["root_cause"].get("maxLength").and_then(|n| n.as_u64()), max_length);
-        assert_eq!(strings["category"].get("maxLength"), None, "an enum is bounded already");
+        let fields = &format["json_schema"]["schema"]["properties"];
+        let bound = |field: &serde_json::Value, word| field.get(word).and_then(serde_json::Value::as_u64);
+        assert_eq!(bound(&fields["root_cause"], "maxLength"), bounds.map(|b| b.0));
+        assert_eq!(bound(&fields["evidence"], "maxItems"), bounds.map(|b| b.1));
+        assert_eq!(bound(&fields["evidence"]["items"], "maxLength"), bounds.map(|b| b.0));
+        assert_eq!(bound(&fields["category"], "maxLength"), None, "an enum is bounded already");
         let roles: Vec<&str> =
             body["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
         assert_eq!(roles, ["system", "user"]);
