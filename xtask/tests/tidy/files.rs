@@ -16,7 +16,7 @@ fn sources(extensions: &[&str]) -> Vec<File> {
 
 #[test]
 fn no_file_is_too_long_to_read_in_one_go() {
-    let long: Vec<String> = sources(&["rs", "js", "ts", "py", "css", "sh", "toml"])
+    let long: Vec<String> = sources(&["rs", "js", "mjs", "ts", "py", "css", "sh", "toml"])
         .iter()
         .map(|file| (file, if file.extension() == "toml" { 600 } else { 500 }))
         .filter(|(file, limit)| file.text.lines().count() > *limit)
@@ -40,7 +40,7 @@ fn every_rust_file_says_what_it_is_for() {
 fn no_file_is_named_after_nothing() {
     let empty_names =
         ["utils", "util", "types", "common", "helpers", "helper", "prelude", "misc", "imp", "shared"];
-    let named: Vec<String> = sources(&["rs", "js", "ts", "py", "css", "sh", "toml"])
+    let named: Vec<String> = sources(&["rs", "js", "mjs", "ts", "py", "css", "sh", "toml"])
         .iter()
         .filter(|file| {
             file.path.split('/').any(|part| empty_names.contains(&part.split('.').next().unwrap()))
