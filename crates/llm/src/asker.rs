@@ -31,7 +31,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// Questions a day (UTC); each counts once however often it is retried.
     pub calls_per_day: Option<u64>,
-    /// US dollars a day. What is under way when the limit is reached is still paid.
+    /// US dollars a day (UTC). What is under way when the limit is reached is still paid; what an answer cost
+    /// that never came is known to nobody and not counted, nor is a model without a known price.
     pub dollars_per_day: Option<f64>,
     /// Failures in a row after which the provider is left alone.
     pub breaker_after: u32,

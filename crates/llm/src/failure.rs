@@ -28,7 +28,7 @@ pub enum AskError {
     },
 
     /// The provider does not know the model, or no longer.
-    #[error("{endpoint} has no model `{model}`{}: set another one{}", hint(.said), known(.available))]
+    #[error("{endpoint} has no model `{model}`: set another one{}{}", known(.available), hint(.said))]
     ModelGone {
         /// Who does not have it.
         endpoint: String,
@@ -57,7 +57,7 @@ pub enum AskError {
     },
 
     /// Asked too often.
-    #[error("{endpoint} limits how often it may be asked (HTTP 429){}{}: ask less often, or raise the limit with the provider", wait(.retry_after), hint(.said))]
+    #[error("{endpoint} limits how often it may be asked (HTTP 429){}: ask less often, or raise the limit with the provider{}", wait(.retry_after), hint(.said))]
     RateLimited {
         /// Who refused.
         endpoint: String,
@@ -97,7 +97,7 @@ pub enum AskError {
     },
 
     /// 5xx, 529, 409: the provider has trouble of its own.
-    #[error("{endpoint} is overloaded or broken (HTTP {status}){}", hint(.said))]
+    #[error("{endpoint} is overloaded or broken (HTTP {status}): ask again later{}", hint(.said))]
     Overloaded {
         /// Who failed.
         endpoint: String,
@@ -188,7 +188,7 @@ pub enum AskError {
     },
 
     /// The model reached our cap in the middle of its answer.
-    #[error("the answer of {model} was cut off at {max_tokens} tokens")]
+    #[error("the answer of {model} was cut off at {max_tokens} tokens, so it can't be used")]
     CutOff {
         /// Who answered.
         model: String,
@@ -197,7 +197,7 @@ pub enum AskError {
     },
 
     /// The model said nothing.
-    #[error("the answer of {model} is empty")]
+    #[error("the answer of {model} is empty, so it can't be used")]
     Empty {
         /// Who answered.
         model: String,
@@ -351,9 +351,9 @@ impl From<AskError> for ModelFailure {
     }
 }
 
-/// `: what the provider said`, if it said anything.
+/// What the provider said, if it said anything.
 fn hint(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(": “{said}”") }
+    if said.is_empty() { String::new() } else { format!("; it said “{said}”") }
 }
 
 fn comma(code: &str) -> String {

@@ -36,3 +36,5 @@ pub use prices::{Price, PriceError, Prices};
 pub use probe::{KeyState, Probe};
 pub use retry::Advice;
 pub use scripted::{ScriptError, Scripted, Step};
+/// What a key is handed over in; see [`KeySource::Env`].
+pub use secrecy::SecretString;

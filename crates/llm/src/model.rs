@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use coroner_diagnosis::Question;
-use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::anthropic::Anthropic;
@@ -26,7 +25,7 @@ pub enum Model {
 }
 
 /// What was heard of the configured model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Known {
     /// The provider has it (or had it: see its lifecycle).
     Listed(ModelInfo),

@@ -252,10 +252,36 @@ async fn an_answer_that_does_not_count_is_paid_all_the_same() {
     }
 }
 
+/// A ledger that takes its time, as a database does.
+#[derive(Default)]
+struct Slow(MemoryLedger);
+
+#[async_trait]
+impl Ledger for Slow {
+    async fn reply(&self, key: &ReplyKey) -> Result<Option<Reply>, LedgerError> {
+        self.0.reply(key).await
+    }
+    async fn keep_reply(&self, key: &ReplyKey, reply: &Reply) -> Result<(), LedgerError> {
+        self.0.keep_reply(key, reply).await
+    }
+    async fn forget_reply(&self, key: &ReplyKey) -> Result<(), LedgerError> {
+        self.0.forget_reply(key).await
+    }
+    async fn spent(&self, day: Date) -> Result<Spent, LedgerError> {
+        let spent = self.0.spent(day).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        spent
+    }
+    async fn record(&self, day: Date, spent: Spent) -> Result<(), LedgerError> {
+        self.0.record(day, spent).await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn questions_at_once_do_not_share_the_last_call() {
     let script = scripted((0..4).map(|_| Step::say("x")));
-    let asker = asker(script.clone(), Limits { calls_per_day: Some(1), ..Limits::default() });
+    let limits = Limits { calls_per_day: Some(1), ..Limits::default() };
+    let asker = Asker::new(script.clone().into(), Arc::new(Slow::default()), limits, Prices::default());
     let (a, b) = (question("v1:1"), question("v1:2"));
     let (a, b) = tokio::join!(asker.ask(&a), asker.ask(&b));
     assert_eq!((usize::from(a.is_ok()) + usize::from(b.is_ok()), script.asked().len()), (1, 1));

@@ -48,7 +48,7 @@ fn cases(dialect: Dialect) -> Vec<Case> {
             "400 that echoes the key",
             Act::status(400, dialect.error("invalid_request_error", "", &echo)),
             Unreadable,
-            "rejected the request (HTTP 400): “the key [key] and its beginning [key] are bad”",
+            "rejected the request (HTTP 400); it said “the key [key] and its beginning [key] are bad”",
             1,
         ),
         case(
@@ -107,7 +107,7 @@ fn cases(dialect: Dialect) -> Vec<Case> {
             "500",
             Act::status(500, dialect.error("api_error", "", "boom")),
             Overloaded,
-            "HTTP 500): “boom” (tried 3 times)",
+            "HTTP 500): ask again later; it said “boom” (tried 3 times)",
             3,
         ),
         case(
@@ -118,7 +118,7 @@ fn cases(dialect: Dialect) -> Vec<Case> {
                 "<html>secret page</html>".into(),
             ),
             Overloaded,
-            "HTTP 502) (tried",
+            "HTTP 502): ask again later (tried",
             3,
         ),
         case(

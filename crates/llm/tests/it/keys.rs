@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use coroner_diagnosis::FailureKind;
-use coroner_llm::{ApiKey, Credential, KeyError, KeySource, Limits};
-use secrecy::SecretString;
+use coroner_llm::{ApiKey, Credential, KeyError, KeySource, Limits, SecretString};
 
 use crate::server::{Act, Server};
 use crate::{Dialect, KEY, asker, question};

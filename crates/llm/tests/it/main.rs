@@ -54,6 +54,7 @@ impl Dialect {
                 "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5",
                 "content": [
                     {"type": "thinking", "thinking": "not this", "signature": "x"},
+                    {"type": "of_the_future", "text": "nor this"},
                     {"type": "text", "text": text},
                 ],
                 "stop_reason": anthropic, "stop_sequence": null,
