@@ -108,7 +108,7 @@ async fn a_real_model_answers_by_the_schema() {
         }
     };
     // far more than it takes on an idle machine; a loaded one is what this can't do anything about
-    let limits = Limits { total: Duration::from_secs(150), retries: 0, ..Limits::default() };
+    let limits = Limits { total: Duration::from_secs(90), retries: 0, ..Limits::default() };
     let asker_of =
         |model: &str| asker(OpenAiCompatible::new(&local.url, model, Credential::NotNeeded), limits.clone());
     let asker = asker_of(&local.model);
