@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
-pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs};
+pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;

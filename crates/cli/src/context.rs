@@ -1,0 +1,132 @@
+//! What every command is given, how it speaks, and how it ends.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::ColorChoice;
+
+use crate::args::{Format, GlobalArgs};
+use crate::config::{self, Config, ConfigError};
+use crate::environment::Environment;
+use crate::terminal::Face;
+
+/// Done.
+pub(crate) const DONE: u8 = 0;
+/// Done, with something to report.
+pub(crate) const REPORTED: u8 = 1;
+
+/// The environment, the configuration, and where and how to speak.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) env: Environment,
+    pub(crate) config: Config,
+    /// The configuration file that was read.
+    pub(crate) config_file: Option<PathBuf>,
+    /// The variables that count over it.
+    pub(crate) variables: Vec<String>,
+    pub(crate) format: Format,
+    quiet: bool,
+    colour: ColorChoice,
+}
+
+/// Why a command could not do its work. `coroner run` never fails so once its command has started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// Wrong use, or input that can't be read.
+    #[error("{0:#}")]
+    Input(anyhow::Error),
+    /// The store or the network.
+    #[error("{0:#}")]
+    Outside(anyhow::Error),
+    /// Nobody reads what we print: not worth a word.
+    #[error("standard output was closed")]
+    NobodyReads,
+}
+
+impl Failed {
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::NobodyReads => DONE,
+            Self::Input(_) => 2,
+            Self::Outside(_) => 3,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self::Input(error.into())
+    }
+}
+
+impl Context {
+    pub(crate) fn new(global: &GlobalArgs, env: Environment) -> Result<Self, Failed> {
+        let loaded = config::load(&env, global.config.as_deref(), global.store.as_deref())?;
+        let context = Self {
+            env,
+            config: loaded.config,
+            config_file: loaded.file,
+            variables: loaded.variables,
+            format: global.format,
+            quiet: global.quiet,
+            colour: global.color,
+        };
+        for note in &loaded.notes {
+            context.note(note);
+        }
+        Ok(context)
+    }
+
+    /// How to write to standard output.
+    pub(crate) fn out(&self) -> Face {
+        Face::of(&io::stdout(), &self.env, self.colour)
+    }
+
+    /// How to write to standard error.
+    pub(crate) fn err(&self) -> Face {
+        Face::of(&io::stderr(), &self.env, self.colour)
+    }
+
+    /// Writes a result to standard output.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failed> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failed::NobodyReads,
+            _ => Failed::Input(anyhow::Error::new(error).context("can't write to standard output")),
+        })
+    }
+
+    /// Were notes and progress switched off?
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Where experiments are kept.
+    pub(crate) fn store_url(&self) -> String {
+        match &self.config.store {
+            Some(url) => url.clone(),
+            None => {
+                let folder = self.env.data_home().unwrap_or_else(|| PathBuf::from("."));
+                format!("sqlite:{}", folder.join("coroner/coroner.db").display())
+            }
+        }
+    }
+
+    /// Says something on the side, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            complain(text);
+        }
+    }
+}
+
+/// Writes a line to standard error. If that is closed too, there is nobody left to tell.
+pub(crate) fn complain(text: &str) {
+    _ = writeln!(io::stderr(), "coroner: {text}");
+}

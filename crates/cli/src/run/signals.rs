@@ -1,0 +1,74 @@
+//! The signals that reach us while a command runs: which we take, where they came from, what becomes of them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::consts::signal::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+
+/// Taken so that we outlive the command, and passed on to it.
+const PASSED_ON: [i32; 8] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH];
+
+/// A signal that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrived {
+    pub(super) signal: i32,
+    /// The terminal's driver sent it, to the whole foreground group: the command has it already.
+    pub(super) from_terminal: bool,
+    pub(super) sender: Option<i32>,
+}
+
+/// The signals that we take, delivered through a descriptor that can be polled.
+pub(super) struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+}
+
+impl Signals {
+    /// Takes them, but for those that we were started to ignore (as nohup does): the command inherits that.
+    /// `and_stop`: SIGTSTP too, where no terminal stops us and the command together.
+    pub(super) fn take(and_stop: bool) -> std::io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        write.set_nonblocking(true)?;
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let wanted = PASSED_ON.into_iter().chain(and_stop.then_some(SIGTSTP));
+        let wanted = wanted.filter(|signal| ignored & (1 << (signal - 1)) == 0).chain([SIGCHLD]);
+        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)? })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+
+    /// What has arrived since the last call; each signal once.
+    pub(super) fn arrived(&mut self) -> Vec<Arrived> {
+        let arrived = |origin: signal_hook::low_level::siginfo::Origin| Arrived {
+            signal: origin.signal,
+            from_terminal: origin.cause == Cause::Kernel,
+            sender: origin.process.map(|process| process.pid),
+        };
+        self.delivery.pending().map(arrived).collect()
+    }
+}
+
+/// The bit mask of ignored signals in /proc/self/status.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_were_started_to_ignore_is_read() {
+        let status =
+            "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000440\n";
+        assert_eq!(ignored(status), 1 << (SIGHUP - 1) | 1 << (13 - 1));
+        assert_eq!(ignored(""), 0);
+    }
+}

@@ -1,0 +1,88 @@
+//! A home of its own for each test, and the binary in it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A home folder that goes when the test ends.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The binary, in a session of its own: how it groups processes must not depend on who runs the tests.
+    pub(crate) fn coroner(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("setsid");
+        command.arg(env!("CARGO_BIN_EXE_coroner")).args(words);
+        self.dress(&mut command);
+        command
+    }
+
+    /// Takes what the user who runs the tests has set out of a command's environment.
+    pub(crate) fn dress(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["CORONER_", "XDG_", "LC_", "ANTHROPIC_", "OPENAI_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
+                command.env_remove(name);
+            }
+        }
+        command.env_remove("NO_COLOR").env_remove("COLUMNS");
+        command.env("HOME", self.path()).env("LANG", "C.UTF-8").env("PYTHONDONTWRITEBYTECODE", "1");
+        command.current_dir(self.path()).stdin(Stdio::null());
+    }
+
+    pub(crate) fn output(&self, words: &[&str]) -> Output {
+        self.coroner(words).output().unwrap()
+    }
+}
+
+/// Starts with three pipes.
+pub(crate) fn started(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+pub(crate) fn with_input(command: Command, input: &[u8]) -> Output {
+    let mut child = started(command);
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || _ = stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until `done`, and fails the test if that never comes.
+pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{what}: still not");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Does the process live? One that waits to be reaped does not.
+pub(crate) fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
