@@ -28,6 +28,14 @@ impl Environment {
         self.0.keys().filter_map(|name| name.to_str()).filter(move |name| name.starts_with(prefix))
     }
 
+    /// The values of variables whose names say that they are secret, for masking them wherever they turn up.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter_map(|(name, value)| {
+            coroner_diagnosis::Redactor::is_secret_name(name.to_str()?)
+                .then(|| value.to_string_lossy().into_owned())
+        })
+    }
+
     pub(crate) fn home(&self) -> Option<&Path> {
         self.get("HOME").map(Path::new).filter(|path| path.is_absolute())
     }

@@ -32,6 +32,11 @@ pub(crate) fn printable(text: &str, unicode: bool) -> String {
     out
 }
 
+/// The same for a text of several lines.
+pub(crate) fn printable_lines(text: &str, unicode: bool) -> String {
+    text.lines().map(|line| printable(line, unicode) + "\n").collect()
+}
+
 /// The length of a whole escape sequence at the start of `text`. One that does not end is none, so that it can't
 /// hide what follows it.
 fn escape_sequence(text: &str) -> Option<usize> {

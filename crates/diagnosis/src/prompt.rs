@@ -156,15 +156,8 @@ fn schema() -> serde_json::Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["failure_category", "severity", "origin", "root_cause", "fix_suggestion", "confidence", "retryable", "evidence"],
+        "required": ["evidence", "root_cause", "fix_suggestion", "failure_category", "severity", "origin", "retryable", "confidence"],
         "properties": {
-            "failure_category": words(Category::ALL.iter().map(|w| w.as_str()).collect()),
-            "severity": words(Severity::ALL.iter().map(|w| w.as_str()).collect()),
-            "origin": words(Origin::ALL.iter().map(|w| w.as_str()).collect()),
-            "root_cause": {"type": "string"},
-            "fix_suggestion": {"type": "string"},
-            "confidence": {"type": "number"},
-            "retryable": {"type": "boolean"},
             "evidence": {
                 "type": "array",
                 "items": {
@@ -177,7 +170,14 @@ fn schema() -> serde_json::Value {
                         "quote": {"type": "string"}
                     }
                 }
-            }
+            },
+            "root_cause": {"type": "string"},
+            "fix_suggestion": {"type": "string"},
+            "failure_category": words(Category::ALL.iter().map(|w| w.as_str()).collect()),
+            "severity": words(Severity::ALL.iter().map(|w| w.as_str()).collect()),
+            "origin": words(Origin::ALL.iter().map(|w| w.as_str()).collect()),
+            "retryable": {"type": "boolean"},
+            "confidence": {"type": "number"}
         }
     })
 }

@@ -39,6 +39,7 @@ pub(crate) trait Backend: Send + Sync {
 
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, Error>;
     async fn cached_reply(&self, key: &str) -> Result<Option<Reply>, Error>;
+    async fn forget_reply(&self, key: &str) -> Result<(), Error>;
     async fn remember_reply(&self, key: &str, reply: Reply, now: Timestamp) -> Result<(), Error>;
     async fn spent(&self, day: Date) -> Result<Spent, Error>;
     async fn record_spend(&self, day: Date, spent: Spent) -> Result<(), Error>;

@@ -221,6 +221,11 @@ impl Store {
         self.backend.cached_reply(key).await
     }
 
+    /// Forgets what a model answered, if anything is kept: it turned out to be no good.
+    pub async fn forget_reply(&self, key: &str) -> Result<(), Error> {
+        self.backend.forget_reply(key).await
+    }
+
     /// Keeps a model's answer.
     pub async fn remember_reply(&self, key: &str, reply: Reply, now: Timestamp) -> Result<(), Error> {
         self.backend.remember_reply(key, reply, now).await

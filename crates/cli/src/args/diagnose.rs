@@ -98,6 +98,13 @@ pub(crate) struct EvalArgs {
     /// Ask the configured model too. Default: rules only, nothing is sent anywhere.
     #[arg(long)]
     pub(crate) model: bool,
+    /// Compare with the logs of runs that succeeded, where the corpus has them.
+    #[arg(long)]
+    pub(crate) baselines: bool,
+    /// Only projects of one half: `even` or `odd`, by a hash of their names. What holds on one half and not on the
+    /// other is memory.
+    #[arg(long, value_name = "HALF", value_parser = ["even", "odd"])]
+    pub(crate) projects: Option<String>,
     /// Show this many of the worst cases.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) worst: usize,

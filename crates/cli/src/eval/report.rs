@@ -86,7 +86,9 @@ impl Figures {
             category_macro_percent: mean(&per_category),
             category_lenient: Share::of(labels(), |l| l.accepted),
             severity_exact: Share::of(labels(), |l| l.got_severity == l.want_severity),
-            severity_within_one: Share::of(labels(), |l| level(l.got_severity).abs_diff(level(l.want_severity)) <= 1),
+            severity_within_one: Share::of(labels(), |l| {
+                level(l.got_severity).abs_diff(level(l.want_severity)) <= 1
+            }),
             abstained: Share::of(labels(), |l| l.rule.starts_with("fallback.")),
             seed_accepted: Share::of(seeds(), |l| l.accepted),
             seed_exact: Share::of(seeds(), |l| l.got == l.want),
@@ -101,14 +103,23 @@ impl Figures {
                 .iter()
                 .enumerate()
                 .map(|(i, b)| {
-                    (*b, Share::of(scores.lines.iter(), |l| l.recall[i].0), Share::of(scores.lines.iter(), |l| l.recall[i].1))
+                    (
+                        *b,
+                        Share::of(scores.lines.iter(), |l| l.recall[i].0),
+                        Share::of(scores.lines.iter(), |l| l.recall[i].1),
+                    )
                 })
                 .collect(),
             calibration_error,
             reliability,
             confusion: Category::ALL
                 .iter()
-                .map(|w| Category::ALL.iter().map(|g| plain().filter(|l| l.want == *w && l.got == *g).count()).collect())
+                .map(|w| {
+                    Category::ALL
+                        .iter()
+                        .map(|g| plain().filter(|l| l.want == *w && l.got == *g).count())
+                        .collect()
+                })
                 .collect(),
         }
     }
@@ -120,7 +131,10 @@ impl Figures {
             // writing to a String can't fail
             let _ = writeln!(out, "{what:<56} {share}");
         };
-        row("category, unambiguous, mean over the categories", &format!("{:5.1} %", self.category_macro_percent));
+        row(
+            "category, unambiguous, mean over the categories",
+            &format!("{:5.1} %", self.category_macro_percent),
+        );
         row("category, unambiguous", &self.category_strict);
         row("category, all, acceptable ones count", &self.category_lenient);
         row("severity, exact", &self.severity_exact);
@@ -170,10 +184,8 @@ fn calibration(labels: &[LabelScore]) -> (f64, Vec<Bin>) {
     let mut error = 0.0;
     for i in 0..10 {
         let from = f64::from(i) / 10.0;
-        let inside: Vec<&LabelScore> = labels
-            .iter()
-            .filter(|l| l.confidence >= from && (l.confidence < from + 0.1 || i == 9))
-            .collect();
+        let inside: Vec<&LabelScore> =
+            labels.iter().filter(|l| l.confidence >= from && (l.confidence < from + 0.1 || i == 9)).collect();
         if inside.is_empty() {
             continue;
         }
@@ -195,11 +207,19 @@ pub(crate) fn worst(scores: &Scores, most: usize) -> String {
     wrong.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     for l in wrong.iter().take(most) {
         let text: String = l.text.replace('\n', " ⏎ ").chars().take(230).collect();
-        let _ = writeln!(out, "  {} wanted {} got {} ({} {:.2}): {}", l.id, l.want, l.got, l.rule, l.confidence, text);
+        let _ = writeln!(
+            out,
+            "  {} wanted {} got {} ({} {:.2}): {}",
+            l.id, l.want, l.got, l.rule, l.confidence, text
+        );
     }
     let _ = writeln!(out, "\nno cited line in the truth:");
     for l in scores.lines.iter().filter(|l| !l.hit && !l.wide).take(most) {
-        let _ = writeln!(out, "  {} {} cited {:?}, the truth begins at {} ({})", l.tier, l.id, l.cited, l.first_truth, l.rule);
+        let _ = writeln!(
+            out,
+            "  {} {} cited {:?}, the truth begins at {} ({})",
+            l.tier, l.id, l.cited, l.first_truth, l.rule
+        );
     }
     out
 }

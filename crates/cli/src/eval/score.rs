@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use coroner_diagnosis::{Capture, Category, Code, Log, Origin, RuleSet, Settings, Severity, examine};
+use coroner_diagnosis::{Capture, Category, Code, Log, Origin, Severity};
 use serde::Serialize;
+
+use crate::analyst::Analyst;
 
 use super::corpus::{Corpus, LabelCase, LineCase, SeedCase};
 
@@ -59,25 +61,38 @@ pub(crate) struct Scores {
     pub(crate) labels: Vec<LabelScore>,
 }
 
+impl Scores {
+    /// Only the cases of one half of the projects.
+    pub(crate) fn keep_projects(&mut self, half: Option<&str>) {
+        let Some(half) = half else { return };
+        let keep = |project: &str| {
+            let sum: u32 = project.bytes().fold(7, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
+            (sum % 2 == 0) == (half == "even")
+        };
+        self.lines.retain(|l| keep(&l.project));
+        self.labels.retain(|l| keep(&l.project));
+    }
+}
+
 /// Judges every case, `step` being told of each one done.
-pub(crate) fn score(corpus: &Corpus, rules: &RuleSet, baselines: bool, step: &dyn Fn()) -> Result<Scores> {
+pub(crate) fn score(corpus: &Corpus, analyst: &Analyst, baselines: bool, step: &dyn Fn()) -> Result<Scores> {
     let mut scores = Scores::default();
     for case in &corpus.lines {
-        scores.lines.push(lines(corpus, case, rules, baselines)?);
+        scores.lines.push(lines(corpus, case, analyst, baselines)?);
         step();
     }
     for case in &corpus.labels {
-        scores.labels.push(label(case, rules));
+        scores.labels.push(label(case, analyst));
         step();
     }
     for case in &corpus.seeds {
-        scores.labels.push(seed(case, rules));
+        scores.labels.push(seed(case, analyst));
         step();
     }
     Ok(scores)
 }
 
-fn lines(corpus: &Corpus, case: &LineCase, rules: &RuleSet, baselines: bool) -> Result<LineScore> {
+fn lines(corpus: &Corpus, case: &LineCase, analyst: &Analyst, baselines: bool) -> Result<LineScore> {
     let read = |path: &std::path::Path| {
         let path = corpus.root.join(path);
         fs::read(&path).with_context(|| format!("case {}: can't read {}", case.id, path.display()))
@@ -87,7 +102,7 @@ fn lines(corpus: &Corpus, case: &LineCase, rules: &RuleSet, baselines: bool) -> 
     if let Some(path) = case.pass_log_path.as_deref().filter(|_| baselines) {
         capture.baselines.push(Log::new(&read(path)?));
     }
-    let examined = examine(&capture, rules, &Settings::default());
+    let examined = analyst.examine(&capture);
     let cited: Vec<u64> = examined.evidence.iter().map(|e| e.line).collect();
     let truth = |n: &u64| case.truth_lines.contains(n);
     let fine = |n: &u64| truth(n) || case.also_lines.contains(n) || case.repeat_lines.contains(n);
@@ -124,7 +139,11 @@ fn contained(case: &LineCase, have: &BTreeSet<u64>, budget: usize) -> bool {
     let span = |from: u64, to: u64| {
         let lines: Vec<u64> = case.truth_lines.range(from..=to).copied().filter(|n| told(n)).collect();
         let chars: usize = lines.iter().map(|n| texts.get(n).map_or(0, |t| t.chars().count() + 1)).sum();
-        if chars > budget { lines.first().is_some_and(|n| have.contains(n)) } else { lines.iter().all(|n| have.contains(n)) }
+        if chars > budget {
+            lines.first().is_some_and(|n| have.contains(n))
+        } else {
+            lines.iter().all(|n| have.contains(n))
+        }
     };
     if case.any_one_span && !case.truth_spans.is_empty() {
         case.truth_spans.iter().any(|(a, b)| span(*a, *b))
@@ -141,34 +160,34 @@ fn tail(bytes: &[u8], chars: usize) -> BTreeSet<u64> {
     (first..=text.lines().count() as u64).collect()
 }
 
-fn label(case: &LabelCase, rules: &RuleSet) -> LabelScore {
+fn label(case: &LabelCase, analyst: &Analyst) -> LabelScore {
     let capture = Capture {
         error_message: Some(case.error_message.clone()).filter(|e| !e.is_empty()),
         log: Log::new(case.log.as_deref().unwrap_or("").as_bytes()),
         code: case.code.clone().map(|text| Code { name: None, text }),
         ..Capture::default()
     };
-    let verdict = examine(&capture, rules, &Settings::default()).verdict;
+    let said = analyst.diagnose(&capture);
     LabelScore {
         id: case.id.clone(),
         project: case.project.clone(),
         seed: false,
         ambiguous: case.ambiguous,
         want: case.category,
-        got: verdict.category,
-        accepted: verdict.category == case.category || case.also.contains(&verdict.category),
+        got: said.failure_category,
+        accepted: said.failure_category == case.category || case.also.contains(&said.failure_category),
         want_severity: case.severity,
-        got_severity: verdict.severity,
+        got_severity: said.severity,
         want_origin: None,
-        got_origin: verdict.origin,
-        confidence: verdict.confidence,
-        rule: verdict.rule,
-        cause: verdict.cause,
+        got_origin: said.origin,
+        confidence: said.confidence,
+        rule: said.verdict.rule,
+        cause: said.root_cause,
         text: format!("{} ({})", case.error_message, case.root_cause.as_deref().unwrap_or("")),
     }
 }
 
-fn seed(case: &SeedCase, rules: &RuleSet) -> LabelScore {
+fn seed(case: &SeedCase, analyst: &Analyst) -> LabelScore {
     let capture = Capture {
         experiment_type: case.experiment_type.clone(),
         error_message: Some(case.error_message.clone()).filter(|e| !e.is_empty()),
@@ -176,22 +195,22 @@ fn seed(case: &SeedCase, rules: &RuleSet) -> LabelScore {
         code: case.code_snippet.clone().map(|text| Code { name: None, text }),
         ..Capture::default()
     };
-    let verdict = examine(&capture, rules, &Settings::default()).verdict;
+    let said = analyst.diagnose(&capture);
     LabelScore {
         id: case.id.clone(),
         project: "seed".into(),
         seed: true,
         ambiguous: false,
         want: case.expected.category,
-        got: verdict.category,
-        accepted: case.expected.accept.contains(&verdict.category),
+        got: said.failure_category,
+        accepted: case.expected.accept.contains(&said.failure_category),
         want_severity: case.expected.severity,
-        got_severity: verdict.severity,
+        got_severity: said.severity,
         want_origin: Some(case.expected.origin),
-        got_origin: verdict.origin,
-        confidence: verdict.confidence,
-        rule: verdict.rule,
-        cause: verdict.cause,
+        got_origin: said.origin,
+        confidence: said.confidence,
+        rule: said.verdict.rule,
+        cause: said.root_cause,
         text: format!("{} | {}", case.error_message, case.logs.as_deref().unwrap_or("")),
     }
 }

@@ -109,6 +109,21 @@ impl Rule {
         self.patterns.iter().any(|p| p.is_match(line)) && !self.unless.iter().any(|u| u.is_match(line))
     }
 
+    /// What it looks for: regular expressions, any of them.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(|p| p.source.as_str())
+    }
+
+    /// The sentences of the cause, holes and all.
+    pub fn causes(&self) -> impl Iterator<Item = &str> {
+        self.cause.iter().map(Template::source)
+    }
+
+    /// The sentences of the fix, holes and all.
+    pub fn fixes(&self) -> impl Iterator<Item = &str> {
+        self.fix.iter().map(Template::source)
+    }
+
     /// Does it need something in the neighbourhood?
     pub(crate) fn needs_near(&self) -> Option<usize> {
         (!self.near.is_empty()).then_some(self.within)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 /// A sentence with `{name}` holes.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
+    source: String,
     parts: Vec<Part>,
 }
 
@@ -40,7 +41,11 @@ impl Template {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Self { parts }
+        Self { source: source.to_owned(), parts }
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     pub(crate) fn holes(&self) -> BTreeSet<&str> {

@@ -19,6 +19,11 @@ pub(super) fn cached_reply(conn: &Connection, key: &str) -> Result<Option<Reply>
     Ok(reply.and_then(|json| serde_json::from_str(&json).ok()))
 }
 
+pub(super) fn forget_reply(conn: &Connection, key: &str) -> Result<(), Trouble> {
+    conn.prepare_cached("DELETE FROM replies WHERE key = ?1")?.execute([key])?;
+    Ok(())
+}
+
 pub(super) fn remember_reply(conn: &Connection, key: &str, reply: &Reply, now: Timestamp) -> Result<(), Trouble> {
     let json = serde_json::to_string(reply).unwrap_or_default();
     conn.prepare_cached("INSERT OR REPLACE INTO replies (key, reply, kept_at) VALUES (?1, ?2, ?3)")?

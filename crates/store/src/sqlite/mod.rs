@@ -171,6 +171,11 @@ impl Backend for Sqlite {
         self.read(move |conn| ledger::cached_reply(conn, &key)).await
     }
 
+    async fn forget_reply(&self, key: &str) -> Result<(), Error> {
+        let key = key.to_owned();
+        self.write(move |conn| ledger::forget_reply(conn, &key)).await
+    }
+
     async fn remember_reply(&self, key: &str, reply: Reply, now: Timestamp) -> Result<(), Error> {
         let key = key.to_owned();
         self.write(move |conn| ledger::remember_reply(conn, &key, &reply, now)).await

@@ -1,0 +1,279 @@
+//! What makes a diagnosis: the rules in force, the settings and, where one is wanted, a model; from the configuration.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use coroner_diagnosis::{
+    Ask, Capture, Diagnosis, Examined, FailureKind, ModelFailure, Question, Redactor, Reply, RuleFile, RuleSet, Settings,
+    conclude, diagnose, examine,
+};
+use coroner_llm::{
+    ANTHROPIC_URL, Anthropic, Asker, Credential, DEFAULT_MODEL, KeySource, Ledger, LedgerError, Limits,
+    MemoryLedger, Model, OpenAiCompatible, Price, Prices, ReplyKey, Scripted, Spent,
+};
+use coroner_store::Store;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio::runtime::Runtime;
+
+use crate::config::{self, Provider};
+use crate::context::{Context, Failed};
+
+/// Rules, settings and perhaps a model.
+pub(crate) struct Analyst {
+    pub(crate) rules: RuleSet,
+    settings: Settings,
+    asker: Option<Asker>,
+    runtime: Arc<Runtime>,
+}
+
+impl Analyst {
+    /// As configured. `offline` never touches the network; replies and what they cost are kept in `store`, if there is one.
+    pub(crate) fn new(
+        context: &Context,
+        offline: bool,
+        store: Option<&Store>,
+        runtime: Arc<Runtime>,
+    ) -> Result<Self, Failed> {
+        let rules = rules(context)?;
+        Self::with_rules(context, rules, offline, store, runtime)
+    }
+
+    /// The same with rules that were read already.
+    pub(crate) fn with_rules(
+        context: &Context,
+        rules: RuleSet,
+        offline: bool,
+        store: Option<&Store>,
+        runtime: Arc<Runtime>,
+    ) -> Result<Self, Failed> {
+        let mut settings = settings(context);
+        let asker = if offline { None } else { asker(context, store, &runtime)? };
+        settings.ask = match (&asker, context.config.model.ask) {
+            (None, _) | (_, config::Ask::Never) => Ask::Never,
+            (_, config::Ask::Always) => Ask::Always,
+            (_, config::Ask::Unexplained) => Ask::Unexplained,
+        };
+        Ok(Self { rules, settings, asker, runtime })
+    }
+
+    /// Why it failed.
+    pub(crate) fn diagnose(&self, capture: &Capture) -> Diagnosis {
+        let mut asked = None;
+        let diagnosis = diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| {
+            let answer = self.ask(question);
+            asked = Some((question.clone(), answer.as_ref().is_ok_and(|reply| reply.cached)));
+            answer
+        });
+        let kind = diagnosis.provenance.model_failure.as_ref().map(|f| f.kind);
+        match (asked, &self.asker) {
+            (Some((question, cached)), Some(asker)) if matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded)) => {
+                // a reply that does not stand up is not kept; a ledger that can't forget will say so at the next question
+                _ = self.runtime.block_on(asker.forget(&question));
+                if !cached {
+                    return diagnosis;
+                }
+                diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| self.ask(question))
+            }
+            _ => diagnosis,
+        }
+    }
+
+    /// What can be known without a model.
+    pub(crate) fn examine<'a>(&self, capture: &'a Capture) -> Examined<'a> {
+        examine(capture, &self.rules, &self.settings)
+    }
+
+    /// Many at once: all questions are put together, and the asker lets as many through as is allowed.
+    pub(crate) fn diagnose_all(&self, captures: &[Capture]) -> Vec<Diagnosis> {
+        let examined: Vec<Examined<'_>> = captures.iter().map(|c| self.examine(c)).collect();
+        let questions: Vec<Option<Question>> =
+            examined.iter().map(|e| e.question(self.settings.ask)).collect();
+        let answers = match &self.asker {
+            Some(asker) => self.runtime.block_on(async {
+                let asked = questions.iter().map(async |q| match q {
+                    Some(q) => Some(asker.ask(q).await),
+                    None => None,
+                });
+                futures_util::future::join_all(asked).await
+            }),
+            None => questions.iter().map(|_| None).collect(),
+        };
+        let now = now();
+        examined.into_iter().zip(answers).map(|(e, a)| conclude(e, a, &now)).collect()
+    }
+
+    fn ask(&self, question: &Question) -> Result<Reply, ModelFailure> {
+        match &self.asker {
+            Some(asker) => {
+                let answer = self.runtime.block_on(asker.ask(question));
+                if let Ok(Reply { notice: Some(notice), .. }) = &answer {
+                    crate::context::complain(notice);
+                }
+                answer
+            }
+            None => Err(ModelFailure {
+                kind: FailureKind::Disabled,
+                detail: "asking a model is switched off".into(),
+            }),
+        }
+    }
+}
+
+/// Now, as the contract writes it.
+pub(crate) fn now() -> String {
+    Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string()
+}
+
+/// One thread that drives whatever waits: the store and the network.
+pub(crate) fn runtime() -> Result<Arc<Runtime>, Failed> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(Arc::new)
+        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))
+}
+
+/// What is masked, and how much a model is shown.
+pub(crate) fn settings(context: &Context) -> Settings {
+    Settings {
+        budget: context.config.evidence.budget,
+        ask: Ask::Never,
+        redactor: Redactor::new(context.env.secrets()),
+    }
+}
+
+/// Our rules and those of the configured files.
+pub(crate) fn rules(context: &Context) -> Result<RuleSet, Failed> {
+    let mut files = Vec::new();
+    for path in &context.config.rules.paths {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            anyhow!("can't read the rule file {} (rules.paths of the configuration): {e}", path.display())
+        })?;
+        files.push((path.display().to_string(), text));
+    }
+    rules_with(&files)
+}
+
+/// Our rules and these files.
+pub(crate) fn rules_with(files: &[(String, String)]) -> Result<RuleSet, Failed> {
+    let files: Vec<RuleFile<'_>> = files.iter().map(|(name, text)| RuleFile { name, text }).collect();
+    RuleSet::new(&files).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failed::Input(anyhow!("{}", lines.join("\ncoroner: ")))
+    })
+}
+
+/// The model to ask, or `None` where asking is not configured or has no key.
+pub(crate) fn asker(
+    context: &Context,
+    store: Option<&Store>,
+    runtime: &Runtime,
+) -> Result<Option<Asker>, Failed> {
+    let wanted = &context.config.model;
+    if wanted.ask == config::Ask::Never {
+        return Ok(None);
+    }
+    let script = context.env.get("CORONER_MODEL_SCRIPT");
+    let model = match (script, wanted.provider) {
+        (Some(path), _) => {
+            let script = std::fs::read_to_string(path).map_err(|e| {
+                anyhow!("can't read the script of CORONER_MODEL_SCRIPT, {}: {e}", path.display())
+            })?;
+            Model::Scripted(Arc::new(Scripted::from_lines(&script).map_err(|e| anyhow!(e))?))
+        }
+        (None, Provider::None) => return Ok(None),
+        (None, Provider::Anthropic) => {
+            let base = wanted.base_url.as_deref().unwrap_or(ANTHROPIC_URL);
+            let name = wanted.name.as_deref().unwrap_or(DEFAULT_MODEL);
+            let Some(credential) = credential(context, "ANTHROPIC_API_KEY", runtime) else { return Ok(None) };
+            Model::Anthropic(Arc::new(Anthropic::new(base, name, credential)))
+        }
+        (None, Provider::Openai) => {
+            let name = wanted.name.as_deref().ok_or_else(|| {
+                anyhow!(
+                    "model.provider is openai, and no model is named: set model.name (such as \"qwen3:8b\")"
+                )
+            })?;
+            let base = wanted.base_url.as_deref().unwrap_or("https://api.openai.com/v1");
+            let credential = credential(context, "OPENAI_API_KEY", runtime).unwrap_or(Credential::NotNeeded);
+            Model::OpenAiCompatible(Arc::new(OpenAiCompatible::new(base, name, credential)))
+        }
+    };
+    let ledger: Arc<dyn Ledger> = match store {
+        Some(store) => Arc::new(Kept(store.clone())),
+        None => Arc::new(MemoryLedger::default()),
+    };
+    let limits = Limits {
+        total: wanted.timeout,
+        concurrency: wanted.concurrency.get(),
+        calls_per_day: wanted.calls_per_day.0,
+        dollars_per_day: Some(wanted.dollars_per_day).filter(|d| d.is_finite()),
+        ..Limits::default()
+    };
+    let own = wanted
+        .prices
+        .iter()
+        .map(|(model, p)| (model.clone(), Price { input: p.input, output: p.output, long: None }));
+    let prices = Prices::with(own.collect()).map_err(|e| anyhow!(e))?;
+    Ok(Some(Asker::new(model, ledger, limits, prices)))
+}
+
+/// The key, from where the configuration says; `None` where nothing says that there is one.
+fn credential(context: &Context, usual: &str, runtime: &Runtime) -> Option<Credential> {
+    let wanted = &context.config.model;
+    let from_env = |name: &str| KeySource::Env {
+        name: name.to_owned(),
+        value: context.env.text(name).map(|value| value.to_owned().into()),
+    };
+    let source = if let Some(name) = &wanted.key_env {
+        from_env(name)
+    } else if let Some(path) = &wanted.key_file {
+        KeySource::File(path.clone())
+    } else if let Some(entry) = &wanted.key_keyring {
+        KeySource::Keyring { service: entry.service.clone(), user: entry.account.clone() }
+    } else if context.env.text(usual).is_some() {
+        from_env(usual)
+    } else {
+        return None;
+    };
+    let loaded = runtime.block_on(source.load());
+    if let Ok(key) = &loaded
+        && let Some(warning) = &key.warning
+    {
+        context.note(warning);
+    }
+    Some(loaded.into())
+}
+
+/// Replies and accounts in the store.
+struct Kept(Store);
+
+#[async_trait]
+impl Ledger for Kept {
+    async fn reply(&self, key: &ReplyKey) -> Result<Option<Reply>, LedgerError> {
+        self.0.cached_reply(&key.to_string()).await.map_err(LedgerError::new)
+    }
+
+    async fn keep_reply(&self, key: &ReplyKey, reply: &Reply) -> Result<(), LedgerError> {
+        self.0
+            .remember_reply(&key.to_string(), reply.clone(), Timestamp::now())
+            .await
+            .map_err(LedgerError::new)
+    }
+
+    async fn forget_reply(&self, key: &ReplyKey) -> Result<(), LedgerError> {
+        self.0.forget_reply(&key.to_string()).await.map_err(LedgerError::new)
+    }
+
+    async fn spent(&self, day: Date) -> Result<Spent, LedgerError> {
+        let spent = self.0.spent(day).await.map_err(LedgerError::new)?;
+        Ok(Spent { calls: spent.calls, dollars: spent.dollars })
+    }
+
+    async fn record(&self, day: Date, spent: Spent) -> Result<(), LedgerError> {
+        let spent = coroner_store::Spent { calls: spent.calls, dollars: spent.dollars };
+        self.0.record_spend(day, spent).await.map_err(LedgerError::new)
+    }
+}

@@ -1,0 +1,51 @@
+//! `coroner eval`: scores the rules that are in force on a labelled corpus. A development instrument that ships.
+
+mod corpus;
+mod report;
+mod score;
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use crate::analyst::{Analyst, runtime};
+use crate::args::{EvalArgs, Format};
+use crate::context::{Context, DONE, Failed};
+
+/// Judges every case and prints the figures.
+pub(crate) fn eval(context: &Context, args: &EvalArgs) -> Result<u8, Failed> {
+    let analyst = Analyst::new(context, !args.model, None, runtime()?)?;
+    let mut scores = score::Scores::default();
+    for path in &args.corpus {
+        let corpus = corpus::Corpus::open(path)?;
+        let target = if std::io::stderr().is_terminal() && !context.is_quiet() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let cases = corpus.lines.len() + corpus.labels.len() + corpus.seeds.len();
+        let bar = ProgressBar::with_draw_target(Some(cases as u64), target);
+        let more = score::score(&corpus, &analyst, args.baselines, &|| bar.inc(1))?;
+        bar.finish_and_clear();
+        scores.lines.extend(more.lines);
+        scores.labels.extend(more.labels);
+    }
+    scores.keep_projects(args.projects.as_deref());
+    let figures = report::Figures::new(&scores);
+    match context.format {
+        Format::Json => {
+            let value = serde_json::json!({"figures": figures, "cases": scores});
+            context.print(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&value).map_err(anyhow::Error::from)?
+            ))?;
+        }
+        Format::Text => {
+            context.print(&figures.text())?;
+            if args.worst > 0 {
+                context.print(&report::worst(&scores, args.worst))?;
+            }
+        }
+    }
+    Ok(DONE)
+}

@@ -1,0 +1,263 @@
+//! `coroner rules`: what is in force, and what a new rule would change before it is.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use coroner_diagnosis::{Capture, Log, LogReader, Rule, RuleSet, examine};
+use coroner_store::{Query, Store};
+use serde_json::json;
+
+use crate::analyst::{rules, rules_with, runtime, settings};
+use crate::args::{Format, RulesArgs, RulesCommand};
+use crate::context::{Context, DONE, Failed, REPORTED};
+
+/// Dispatches.
+pub(crate) fn rules_command(context: &Context, args: &RulesArgs) -> Result<u8, Failed> {
+    match &args.command {
+        RulesCommand::List { category } => {
+            let rules = rules(context)?;
+            let chosen: Vec<&Rule> =
+                rules.rules().iter().filter(|r| category.is_none_or(|c| r.category == c)).collect();
+            list(context, &chosen)
+        }
+        RulesCommand::Show { id } => {
+            let rules = rules(context)?;
+            match rules.get(id) {
+                Some(rule) => show(context, rule),
+                None => {
+                    let near =
+                        rules.rules().iter().map(|r| r.id.as_str()).max_by(|a, b| {
+                            strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id))
+                        });
+                    context
+                        .note(&format!("there is no rule {id}; the nearest is {}", near.unwrap_or("none")));
+                    Ok(REPORTED)
+                }
+            }
+        }
+        RulesCommand::Check { files } => check(context, files.iter().map(std::path::PathBuf::as_path)),
+        RulesCommand::Test { rule, limit } => test(context, rule, *limit),
+    }
+}
+
+fn value(rule: &Rule) -> serde_json::Value {
+    json!({
+        "id": rule.id, "category": rule.category, "severity": rule.severity, "origin": rule.origin, "retryable": rule.retryable,
+        "strength": rule.strength, "why": rule.why, "file": rule.file, "own": rule.own, "match": rule.patterns().collect::<Vec<_>>(),
+        "cause": rule.causes().collect::<Vec<_>>(), "fix": rule.fixes().collect::<Vec<_>>(), "examples": rule.examples, "counterexamples": rule.counterexamples,
+    })
+}
+
+fn print_json(context: &Context, value: &serde_json::Value) -> Result<(), Failed> {
+    context.print(&format!("{}\n", serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?))
+}
+
+fn list(context: &Context, rules: &[&Rule]) -> Result<u8, Failed> {
+    if context.format == Format::Json {
+        print_json(context, &rules.iter().map(|r| value(r)).collect())?;
+        return Ok(DONE);
+    }
+    let width = rules.iter().map(|r| r.id.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for r in rules {
+        let strength = serde_json::to_value(r.strength).map_err(anyhow::Error::from)?;
+        text.push_str(&format!(
+            "{:<width$}  {:<16}  {:<8}  {:<14}  {:<8}  {}\n",
+            r.id,
+            r.category,
+            r.severity,
+            r.origin,
+            strength.as_str().unwrap_or(""),
+            r.file
+        ));
+    }
+    context.print(&text)?;
+    context.note(&format!(
+        "{}; coroner rules show ID tells what one looks for",
+        crate::quantities::counted(rules.len() as u64, "rule", "rules")
+    ));
+    Ok(DONE)
+}
+
+fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
+    if context.format == Format::Json {
+        print_json(context, &value(rule))?;
+        return Ok(DONE);
+    }
+    let mut text = format!(
+        "{}  {} / {} / {}\n  Why      {}\n",
+        rule.id, rule.category, rule.severity, rule.origin, rule.why
+    );
+    let mut part = |name: &str, lines: &mut dyn Iterator<Item = &str>| {
+        for (i, line) in lines.enumerate() {
+            text.push_str(&format!(
+                "  {:<8} {}\n",
+                if i == 0 { name } else { "" },
+                line.replace('\n', "\n           ")
+            ));
+        }
+    };
+    part("Looks", &mut rule.patterns());
+    part("Says", &mut rule.causes());
+    part("Fix", &mut rule.fixes());
+    part("Example", &mut rule.examples.iter().map(String::as_str));
+    part("But not", &mut rule.counterexamples.iter().map(String::as_str));
+    part("From", &mut std::iter::once(rule.file.as_str()));
+    context.print(&text)?;
+    Ok(DONE)
+}
+
+fn read(path: &Path) -> Result<(String, String), Failed> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("can't read the rule file {}", path.display()))?;
+    Ok((path.display().to_string(), text))
+}
+
+fn check<'a>(context: &Context, files: impl Iterator<Item = &'a Path>) -> Result<u8, Failed> {
+    let mut faults = Vec::new();
+    let mut sound = 0;
+    for path in files {
+        match rules_with(&[read(path)?]) {
+            Err(Failed::Input(e)) => {
+                faults.extend(e.to_string().lines().map(|l| l.trim_start_matches("coroner: ").to_owned()))
+            }
+            Err(other) => return Err(other),
+            Ok(rules) => {
+                for rule in rules.rules().iter().filter(|r| r.own) {
+                    let unmet = unmet(rule, &rules);
+                    sound += u64::from(unmet.is_empty());
+                    faults.extend(
+                        unmet.into_iter().map(|u| format!("{}: rule {}: {u}", path.display(), rule.id)),
+                    );
+                }
+            }
+        }
+    }
+    match context.format {
+        Format::Json => print_json(context, &json!({"sound": sound, "faults": faults}))?,
+        Format::Text => {
+            let lines: Vec<String> = faults.iter().map(|f| format!("{f}\n")).collect();
+            context.print(&lines.concat())?;
+            context.note(&format!(
+                "{}, {}",
+                crate::quantities::counted(sound, "sound rule", "sound rules"),
+                crate::quantities::counted(faults.len() as u64, "fault", "faults")
+            ));
+        }
+    }
+    Ok(if faults.is_empty() { DONE } else { REPORTED })
+}
+
+/// The examples that a rule does not live up to.
+fn unmet(rule: &Rule, rules: &RuleSet) -> Vec<String> {
+    let mut unmet = Vec::new();
+    for example in &rule.examples {
+        let capture = Capture { log: Log::new(example.as_bytes()), ..Capture::default() };
+        let spoke = examine(&capture, rules, &coroner_diagnosis::Settings::default()).verdict.rule;
+        if spoke != rule.id {
+            unmet.push(format!("its example is judged by {spoke}: {example:?}"));
+        }
+    }
+    for text in &rule.counterexamples {
+        if text.lines().any(|l| rule.matches(l)) {
+            unmet.push(format!("it matches its counterexample {text:?}"));
+        }
+    }
+    unmet
+}
+
+/// What the stored failures would be judged as with the rule, where that differs.
+fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
+    let current = rules(context)?;
+    let changed = if Path::new(rule).exists() {
+        let mut files = Vec::new();
+        for path in &context.config.rules.paths {
+            files.push(read(path)?);
+        }
+        files.push(read(Path::new(rule))?);
+        Some(rules_with(&files)?)
+    } else if current.get(rule).is_some() {
+        None
+    } else {
+        return Err(Failed::Input(anyhow!("{rule} is neither a rule file nor the id of a rule in force")));
+    };
+    let runtime = runtime()?;
+    let outside = |e: coroner_store::Error| Failed::Outside(e.into());
+    let store = runtime.block_on(Store::open(&context.store_url())).map_err(outside)?;
+    let settings = settings(context);
+    let (mut looked, mut without_log) = (0_u64, 0_u64);
+    let mut changes = Vec::new();
+    let mut cursor = None;
+    'pages: loop {
+        let query = Query { limit: Some(200), cursor: cursor.take(), ..Query::default() };
+        let page = runtime.block_on(store.list(query)).map_err(outside)?;
+        for item in page.experiments.iter().filter(|i| i.analysis.is_some()) {
+            if looked == u64::from(limit) {
+                break 'pages;
+            }
+            looked += 1;
+            let experiment = runtime.block_on(store.get(&item.id.to_string())).map_err(outside)?;
+            let Some(log) = &experiment.log else {
+                without_log += 1;
+                continue;
+            };
+            let reader = runtime.block_on(store.read_log(log.id.clone())).map_err(outside)?;
+            let capture =
+                Capture { log: whole(reader)?, exit: experiment.exit.clone(), ..Capture::default() };
+            let before = examine(&capture, &current, &settings).verdict;
+            match &changed {
+                Some(changed) => {
+                    let after = examine(&capture, changed, &settings).verdict;
+                    if after.rule != before.rule || after.category != before.category {
+                        changes.push((experiment.listed.id.to_string(), before, after));
+                    }
+                }
+                None if before.rule == rule => {
+                    changes.push((experiment.listed.id.to_string(), before.clone(), before))
+                }
+                None => {}
+            }
+        }
+        match page.next_cursor {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    if context.format == Format::Json {
+        let list: Vec<_> =
+            changes.iter().map(|(id, a, b)| json!({"experiment_id": id, "before": a, "after": b})).collect();
+        print_json(context, &json!({"looked_at": looked, "without_log": without_log, "changes": list}))?;
+    } else {
+        let mut text = String::new();
+        for (id, before, after) in &changes {
+            if changed.is_some() {
+                text.push_str(&format!(
+                    "{id}\n  now   {} ({}): {}\n  then  {} ({}): {}\n",
+                    before.category, before.rule, before.cause, after.category, after.rule, after.cause
+                ));
+            } else {
+                text.push_str(&format!("{id}  {}\n", after.cause));
+            }
+        }
+        context.print(&crate::printable::printable_lines(&text, context.out().unicode))?;
+        let verb = if changed.is_some() { "would be judged differently" } else { "are judged by it" };
+        context.note(&format!(
+            "{} of {looked} stored failures {verb}; {without_log} have no log any more",
+            changes.len()
+        ));
+    }
+    Ok(if changes.is_empty() || changed.is_none() { DONE } else { REPORTED })
+}
+
+fn whole(mut from: impl Read) -> Result<Log, Failed> {
+    let mut reader = LogReader::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(reader.finish()),
+            Ok(n) => reader.push(&buffer[..n]),
+            Err(e) => return Err(Failed::Outside(anyhow!("can't read a kept log: {e}"))),
+        }
+    }
+}
