@@ -93,7 +93,7 @@ pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -
         Strength::Symptom => 0.5,
     };
     Some(Verdict {
-        rule: rule.id.clone(),
+        rule: rule.id.to_string(),
         category: rule.category,
         severity: rule.severity,
         origin: rule.origin,

@@ -1,15 +1,37 @@
-//! From TOML to rules: every fault is named with file, line, rule and reason, and none hides another.
+//! All rules together: ours from the table that the build script made, a user's own from TOML.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use aho_corasick::AhoCorasick;
-use serde::Deserialize;
 
-use super::{Pattern, Rule, RuleSet, Strength, Template, literal};
+use super::spec::{self, RuleFault, RuleSpec, Strength};
+use super::{Pattern, Rule, RuleSet};
 use crate::terms::{Category, Origin, Severity};
 
-/// The files of `crates/diagnosis/rules`, compiled in; written by build.rs.
-const BUILT_IN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/rule_files.rs"));
+/// A rule of ours, as the build script wrote it.
+struct BuiltIn {
+    id: &'static str,
+    category: Category,
+    severity: Severity,
+    origin: Origin,
+    retryable: bool,
+    strength: Strength,
+    why: &'static str,
+    file: &'static str,
+    patterns: &'static [&'static str],
+    literals: &'static [&'static str],
+    unless: &'static [&'static str],
+    near: &'static [&'static str],
+    within: usize,
+    cause: &'static [&'static str],
+    fix: &'static [&'static str],
+    examples: &'static [&'static str],
+    counterexamples: &'static [&'static str],
+}
+
+// `static BUILT_IN: &[BuiltIn]`, from the files of crates/diagnosis/rules
+include!(concat!(env!("OUT_DIR"), "/built_in.rs"));
 
 /// A user's rule file.
 #[derive(Debug, Clone, Copy)]
@@ -20,76 +42,34 @@ pub struct RuleFile<'a> {
     pub text: &'a str,
 }
 
-/// What is wrong with a rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {}{reason}", .rule.as_ref().map(|r| format!("rule {r}: ")).unwrap_or_default())]
-pub struct RuleFault {
-    /// The file.
-    pub file: String,
-    /// 1-based line of the file.
-    pub line: usize,
-    /// The rule's id, where it has one.
-    pub rule: Option<String>,
-    /// Why, and what would be right.
-    pub reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSpec {
-    #[serde(default)]
-    rule: Vec<toml::Spanned<RuleSpec>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleSpec {
-    id: String,
-    category: Category,
-    severity: Severity,
-    origin: Origin,
-    #[serde(default)]
-    retryable: bool,
-    strength: Strength,
-    why: String,
-    #[serde(rename = "match")]
-    patterns: Vec<String>,
-    #[serde(default)]
-    unless: Vec<String>,
-    #[serde(default)]
-    near: Vec<String>,
-    #[serde(default = "twenty")]
-    within: usize,
-    cause: Vec<String>,
-    fix: Vec<String>,
-    #[serde(default)]
-    examples: Vec<String>,
-    #[serde(default)]
-    counterexamples: Vec<String>,
-}
-
-fn twenty() -> usize {
-    20
-}
-
 pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     let mut faults = Vec::new();
-    let mut rules: Vec<(Rule, Vec<String>)> = Vec::new();
-    let mut index: HashMap<String, usize> = HashMap::new();
-    let files = BUILT_IN.iter().map(|(name, text)| (RuleFile { name, text }, false));
-    for (file, is_own) in files.chain(own.iter().map(|f| (*f, true))) {
-        for (rule, literals, line) in read(file, is_own, &mut faults) {
+    let mut rules: Vec<Rule> = BUILT_IN.iter().map(Rule::from).collect();
+    let mut literals: Vec<Vec<Cow<'static, str>>> =
+        BUILT_IN.iter().map(|b| b.literals.iter().map(|l| Cow::Borrowed(*l)).collect()).collect();
+    let mut index: HashMap<Cow<'static, str>, usize> = HashMap::new();
+    if !own.is_empty() {
+        index.extend(rules.iter().enumerate().map(|(i, r)| (r.id.clone(), i)));
+    }
+    for file in own {
+        for sound in spec::read(file.name, file.text, &mut faults) {
+            let rule = Rule::own(sound.spec, file.name);
+            let starts = sound.literals.into_iter().map(Cow::Owned).collect();
             match index.get(&rule.id) {
-                Some(i) if is_own && !rules[*i].0.own => rules[*i] = (rule, literals),
+                Some(i) if !rules[*i].own => {
+                    rules[*i] = rule;
+                    literals[*i] = starts;
+                }
                 Some(i) => faults.push(RuleFault {
                     file: file.name.to_owned(),
-                    line,
-                    reason: format!("the id is taken by a rule of {}; ids are unique", rules[*i].0.file),
-                    rule: Some(rule.id),
+                    line: sound.line,
+                    reason: format!("the id is taken by a rule of {}; ids are unique", rules[*i].file),
+                    rule: Some(rule.id.into_owned()),
                 }),
                 None => {
                     index.insert(rule.id.clone(), rules.len());
-                    rules.push((rule, literals));
+                    rules.push(rule);
+                    literals.push(starts);
                 }
             }
         }
@@ -98,18 +78,14 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
         return Err(faults);
     }
     let mut starts: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (i, (_, literals)) in rules.iter().enumerate() {
+    for (i, literals) in literals.iter().enumerate() {
         for literal in literals {
             // rules are counted in thousands, never in billions
             starts.entry(literal).or_default().push(i as u32);
         }
     }
-    let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(starts.keys());
-    match automaton {
-        Ok(literals) => {
-            let starts = starts.into_values().collect();
-            Ok(RuleSet { rules: rules.into_iter().map(|(r, _)| r).collect(), literals, starts })
-        }
+    match AhoCorasick::builder().ascii_case_insensitive(true).build(starts.keys()) {
+        Ok(literals) => Ok(RuleSet { literals, starts: starts.into_values().collect(), rules }),
         Err(e) => Err(vec![RuleFault {
             file: own.first().map_or("built in", |f| f.name).to_owned(),
             line: 1,
@@ -119,147 +95,64 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count()
+fn borrowed(all: &'static [&'static str]) -> Vec<Cow<'static, str>> {
+    all.iter().map(|s| Cow::Borrowed(*s)).collect()
 }
 
-fn read(file: RuleFile<'_>, own: bool, faults: &mut Vec<RuleFault>) -> Vec<(Rule, Vec<String>, usize)> {
-    let spec: FileSpec = match toml::from_str(file.text) {
-        Ok(spec) => spec,
-        Err(e) => {
-            let offset = e.span().map_or(0, |s| s.start);
-            faults.push(RuleFault {
-                file: file.name.to_owned(),
-                line: line_of(file.text, offset),
-                rule: id_before(file.text, offset),
-                reason: e.message().to_owned(),
-            });
-            return Vec::new();
-        }
-    };
-    let mut rules = Vec::new();
-    // the tables come in the order of the file, so their lines are counted in one pass
-    let mut counted = (0, 1);
-    for spanned in spec.rule {
-        let start = spanned.span().start.min(file.text.len());
-        counted = (start, counted.1 + line_of(&file.text[counted.0..start], usize::MAX) - 1);
-        let line = counted.1;
-        let spec = spanned.into_inner();
-        let id = spec.id.clone();
-        match build(spec, file.name, own) {
-            Ok((rule, literals)) => rules.push((rule, literals, line)),
-            Err(reasons) => faults.extend(reasons.into_iter().map(|reason| RuleFault {
-                file: file.name.to_owned(),
-                line,
-                rule: Some(id.clone()),
-                reason,
-            })),
-        }
-    }
-    rules
+fn owned(all: Vec<String>) -> Vec<Cow<'static, str>> {
+    all.into_iter().map(Cow::Owned).collect()
 }
 
-/// The id of the rule in which a TOML fault stands.
-fn id_before(text: &str, offset: usize) -> Option<String> {
-    let start = text[..text.floor_char_boundary(offset)].rfind("[[rule]]")?;
-    let id = text[start..].lines().find_map(|l| l.trim().strip_prefix("id"))?;
-    Some(id.trim_matches([' ', '=', '"', '\'']).to_owned()).filter(|s| !s.is_empty())
+fn patterns(all: Vec<Cow<'static, str>>) -> Vec<Pattern> {
+    all.into_iter().map(Pattern::new).collect()
 }
 
-fn build(spec: RuleSpec, file: &str, own: bool) -> Result<(Rule, Vec<String>), Vec<String>> {
-    let mut wrong = Vec::new();
-    let mut literals = Vec::new();
-    let mut bound: Option<BTreeSet<String>> = None;
-    let mut known: BTreeSet<String> = ["at", "error", "exit"].map(String::from).into();
-    for source in &spec.patterns {
-        match regex_syntax::parse(source) {
-            Err(e) => wrong.push(format!("match: {}", e.to_string().replace('\n', " "))),
-            Ok(hir) => match literal::required(&hir) {
-                Some(found) => literals.extend(found),
-                None => wrong.push(format!(
-                    "match: `{source}` has no text of at least {} characters that every match contains; name some",
-                    literal::SHORTEST
-                )),
-            },
+impl From<&'static BuiltIn> for Rule {
+    fn from(b: &'static BuiltIn) -> Self {
+        Self {
+            id: Cow::Borrowed(b.id),
+            category: b.category,
+            severity: b.severity,
+            origin: b.origin,
+            retryable: b.retryable,
+            strength: b.strength,
+            why: Cow::Borrowed(b.why),
+            file: Cow::Borrowed(b.file),
+            own: false,
+            examples: borrowed(b.examples),
+            counterexamples: borrowed(b.counterexamples),
+            patterns: patterns(borrowed(b.patterns)),
+            unless: patterns(borrowed(b.unless)),
+            near: patterns(borrowed(b.near)),
+            within: b.within,
+            cause: borrowed(b.cause),
+            fix: borrowed(b.fix),
         }
-        let names = capture_names(source);
-        known.extend(names.iter().cloned());
-        bound = Some(match bound {
-            None => names,
-            Some(b) => b.intersection(&names).cloned().collect(),
-        });
     }
-    for source in spec.unless.iter().chain(&spec.near) {
-        // ours are compiled by a test
-        if own && let Err(e) = regex::Regex::new(source) {
-            wrong.push(format!("unless, near: {}", e.to_string().replace('\n', " ")));
-        }
-        known.extend(capture_names(source));
-    }
-    if spec.patterns.is_empty() {
-        wrong.push("match: needs at least one pattern".into());
-    }
-    let bound = bound.unwrap_or_default();
-    let mut templates = |what: &str, sources: &[String]| -> Vec<Template> {
-        let templates: Vec<Template> = sources.iter().map(|s| Template::new(s)).collect();
-        for hole in templates.iter().flat_map(Template::holes).filter(|h| !known.contains(*h)) {
-            wrong.push(format!("{what}: nothing captures {{{hole}}}"));
-        }
-        match templates.last() {
-            None => wrong.push(format!("{what}: needs at least one sentence")),
-            Some(last) => {
-                for hole in last.holes() {
-                    if known.contains(hole) && !bound.contains(hole) && !matches!(hole, "at" | "error" | "exit") {
-                        wrong.push(format!(
-                            "{what}: the last sentence must always do, but {{{hole}}} is not captured by every pattern"
-                        ));
-                    }
-                }
-            }
-        }
-        templates
-    };
-    let cause = templates("cause", &spec.cause);
-    let fix = templates("fix", &spec.fix);
-    if !wrong.is_empty() {
-        return Err(wrong);
-    }
-    literals.sort();
-    literals.dedup();
-    let patterns = |sources: Vec<String>| sources.into_iter().map(Pattern::new).collect();
-    let rule = Rule {
-        id: spec.id,
-        category: spec.category,
-        severity: spec.severity,
-        origin: spec.origin,
-        retryable: spec.retryable,
-        strength: spec.strength,
-        why: spec.why,
-        file: file.to_owned(),
-        own,
-        examples: spec.examples,
-        counterexamples: spec.counterexamples,
-        patterns: patterns(spec.patterns),
-        unless: patterns(spec.unless),
-        near: patterns(spec.near),
-        within: spec.within,
-        cause,
-        fix,
-    };
-    Ok((rule, literals))
 }
 
-/// The names in `(?P<name>` and `(?<name>`.
-fn capture_names(pattern: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for (i, _) in pattern.match_indices("(?") {
-        let rest = &pattern[i + 2..];
-        let rest = rest.strip_prefix('P').unwrap_or(rest);
-        if let Some((name, _)) = rest.strip_prefix('<').and_then(|r| r.split_once('>')) {
-            names.insert(name.to_owned());
+impl Rule {
+    fn own(spec: RuleSpec, file: &str) -> Self {
+        Self {
+            id: Cow::Owned(spec.id),
+            category: spec.category,
+            severity: spec.severity,
+            origin: spec.origin,
+            retryable: spec.retryable,
+            strength: spec.strength,
+            why: Cow::Owned(spec.why),
+            file: Cow::Owned(file.to_owned()),
+            own: true,
+            examples: owned(spec.examples),
+            counterexamples: owned(spec.counterexamples),
+            patterns: patterns(owned(spec.patterns)),
+            unless: patterns(owned(spec.unless)),
+            near: patterns(owned(spec.near)),
+            within: spec.within,
+            cause: owned(spec.cause),
+            fix: owned(spec.fix),
         }
     }
-    names
 }
 
 #[cfg(test)]

@@ -3,36 +3,25 @@
 
 mod literal;
 mod load;
+mod spec;
 mod template;
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 use crate::terms::{Category, Origin, Severity};
-pub use load::{RuleFault, RuleFile};
-pub(crate) use template::Template;
-
-/// How precisely a rule names what happened; between rules that match in one log it decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strength {
-    /// The consequence of a failure elsewhere.
-    Symptom,
-    /// Something failed.
-    Generic,
-    /// A kind of failure without its reason.
-    Typed,
-    /// The very mechanism.
-    Exact,
-}
+pub use load::RuleFile;
+pub use spec::{RuleFault, Strength};
+use template::Template;
 
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
     /// Unique and stable: it is stored with every diagnosis.
-    pub id: String,
+    pub id: Cow<'static, str>,
     /// What kind of failure.
     pub category: Category,
     /// How bad.
@@ -44,32 +33,32 @@ pub struct Rule {
     /// How precisely it names what happened.
     pub strength: Strength,
     /// Why the rule is there.
-    pub why: String,
+    pub why: Cow<'static, str>,
     /// The file that it came from.
-    pub file: String,
+    pub file: Cow<'static, str>,
     /// A user's own: wins over ours of the same strength.
     pub own: bool,
     /// Texts that the rule must explain.
-    pub examples: Vec<String>,
+    pub examples: Vec<Cow<'static, str>>,
     /// Texts that it must not touch.
-    pub counterexamples: Vec<String>,
+    pub counterexamples: Vec<Cow<'static, str>>,
     pub(crate) patterns: Vec<Pattern>,
     unless: Vec<Pattern>,
     near: Vec<Pattern>,
     within: usize,
-    cause: Vec<Template>,
-    fix: Vec<Template>,
+    cause: Vec<Cow<'static, str>>,
+    fix: Vec<Cow<'static, str>>,
 }
 
 /// A pattern, compiled when it is first needed: of hundreds a log needs a handful.
 #[derive(Debug)]
 pub(crate) struct Pattern {
-    source: String,
+    source: Cow<'static, str>,
     regex: OnceLock<Option<Regex>>,
 }
 
 impl Pattern {
-    fn new(source: String) -> Self {
+    fn new(source: Cow<'static, str>) -> Self {
         Self { source, regex: OnceLock::new() }
     }
 
@@ -111,17 +100,17 @@ impl Rule {
 
     /// What it looks for: regular expressions, any of them.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
-        self.patterns.iter().map(|p| p.source.as_str())
+        self.patterns.iter().map(|p| &*p.source)
     }
 
     /// The sentences of the cause, holes and all.
     pub fn causes(&self) -> impl Iterator<Item = &str> {
-        self.cause.iter().map(Template::source)
+        self.cause.iter().map(|s| &**s)
     }
 
     /// The sentences of the fix, holes and all.
     pub fn fixes(&self) -> impl Iterator<Item = &str> {
-        self.fix.iter().map(Template::source)
+        self.fix.iter().map(|s| &**s)
     }
 
     /// Does it need something in the neighbourhood?
@@ -164,8 +153,8 @@ impl Rule {
 
     /// The cause and the fix as sentences.
     pub(crate) fn sentences(&self, captures: &Captures) -> (String, String) {
-        let fill = |templates: &[Template]| {
-            templates.iter().find_map(|t| t.fill(|hole| captures.get(hole))).unwrap_or_default()
+        let fill = |sentences: &[Cow<'_, str>]| {
+            sentences.iter().find_map(|s| Template::new(s).fill(|hole| captures.get(hole))).unwrap_or_default()
         };
         (fill(&self.cause), fill(&self.fix))
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 /// A sentence with `{name}` holes.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
-    source: String,
     parts: Vec<Part>,
 }
 
@@ -41,11 +40,7 @@ impl Template {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Self { source: source.to_owned(), parts }
-    }
-
-    pub(crate) fn source(&self) -> &str {
-        &self.source
+        Self { parts }
     }
 
     pub(crate) fn holes(&self) -> BTreeSet<&str> {
