@@ -261,6 +261,7 @@ fn paragraph(log: &Log, piece: usize) -> Block {
     while start > 0 && piece - start < 3 && !log.clean(start - 1).trim().is_empty() && !is_new_record(log.clean(start - 1)) {
         start -= 1;
     }
+    let base = base.min(indent(log.clean(start)));
     let mut end = piece + 1;
     while end < log.len() && end < piece + 40 {
         let line = log.clean(end);

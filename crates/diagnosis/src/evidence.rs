@@ -55,7 +55,8 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
         add(header, Role::Context, MOST_CITED);
     }
     add(first.block.message, Role::Cause, MOST_CITED);
-    let rest: Vec<&Fault> = faults[1..].iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
+    let rest: Vec<&Fault> = faults[1..]
+        .iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
     for fault in &rest {
         let role = if fault.score > first.score - 20.0 { Role::Cause } else { Role::Symptom };
         add(fault.anchor, role, MOST_CITED);
@@ -80,8 +81,10 @@ pub(crate) fn excerpt(log: &Log, faults: &[Fault], redactor: &Redactor, budget: 
         let w = wanted.entry(piece).or_insert(0.0);
         *w = w.max(weight);
     };
+    let top = faults.first().map_or(0.0, |f| f.score);
     for (rank, fault) in faults.iter().enumerate() {
-        let weight = 1000.0 * 0.72_f64.powi(rank as i32);
+        // a fault that weighs little beside the first gets little room; equals share it
+        let weight = 1000.0 * ((fault.score - top) / 22.0).exp() * 0.9_f64.powi(rank as i32);
         want(fault.anchor, weight * 2.0);
         want(fault.block.message, weight * 1.9);
         if let Some(header) = fault.block.header {
@@ -173,7 +176,14 @@ fn render(page: &Page<'_>, chosen: &BTreeMap<usize, String>) -> Excerpt {
     let mut next = 1;
     for (piece, line) in chosen {
         let number = log.number(*piece);
-        if number > next {
+        // a gap of blank lines is shorter shown than described
+        if let Some(blank) = blanks(log, next, *piece).filter(|_| !lines.is_empty()) {
+            for number in blank {
+                text.push_str(number_text(number).trim_end());
+                text.push('\n');
+                lines.push(ExcerptLine { line: number, text: String::new(), role: Role::Context });
+            }
+        } else if number > next {
             text.push_str(&gap_text(number - next));
             text.push('\n');
         }
@@ -188,6 +198,15 @@ fn render(page: &Page<'_>, chosen: &BTreeMap<usize, String>) -> Excerpt {
         text.push('\n');
     }
     Excerpt { chars: text.chars().count(), text, lines, log_lines: log.lines(), log_bytes: log.bytes() }
+}
+
+/// The lines from `next` to the piece, if they are at most three and blank.
+fn blanks(log: &Log, next: u64, piece: usize) -> Option<std::ops::Range<u64>> {
+    let number = log.number(piece);
+    let gap = number.checked_sub(next).filter(|n| (1..=3).contains(n))?;
+    let first = log.index_of(next);
+    let blank = (first..piece).all(|i| log.clean(i).trim().is_empty());
+    (blank && piece - first == gap as usize).then_some(next..number)
 }
 
 fn role(faults: &[Fault], piece: usize) -> Role {

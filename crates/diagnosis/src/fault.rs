@@ -48,6 +48,16 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
             }
         }
     }
+    // where a test framework names what failed, an exception elsewhere was most likely caught
+    let tests: Vec<usize> =
+        scored.iter().filter(|(s, m)| m.signal == Some(Signal::Test) && *s > 95.0).map(|(_, m)| m.piece).collect();
+    if let Some(last) = tests.last() {
+        for (score, mark) in &mut scored {
+            if mark.signal != Some(Signal::Test) && mark.piece < *last {
+                *score -= OUTSIDE_A_TEST;
+            }
+        }
+    }
     let last_words = last_words(log, scan);
     scored.extend(last_words.iter().map(|m| (LAST_WORDS + step_bonus(&scan.steps, m.piece), m)));
     // the earlier of two equals: what follows is more likely its consequence
@@ -73,6 +83,8 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
     faults
 }
 
+/// What an error loses that stands before a test's report of failure and not in it.
+const OUTSIDE_A_TEST: f64 = 12.0;
 /// What a line weighs that is only known to be the last before the run or the step ended badly.
 const LAST_WORDS: f64 = 36.0;
 
@@ -80,7 +92,7 @@ const LAST_WORDS: f64 = 36.0;
 fn last_words(log: &Log, scan: &Scan) -> Vec<Mark> {
     let failed = scan.steps.iter().find(|s| s.end == StepEnd::Failed).map(|s| s.piece);
     let mut found: Vec<Mark> = Vec::new();
-    for end in failed.into_iter().chain([log.len()]) {
+    for end in [failed.unwrap_or(log.len())] {
         let boundary = if end < log.len() { log.number(end) } else { u64::MAX };
         let last = (end.saturating_sub(40)..end).rev().find(|i| {
             let line = log.clean(*i);

@@ -142,6 +142,9 @@ fn step_end(line: &str) -> Option<StepEnd> {
 
 /// A hash of the line's shape: digits, hexadecimal numbers and white space don't count.
 pub(crate) fn shape(line: &str) -> u64 {
+    // the same message told again by a summary
+    let line = line.trim_start();
+    let line = line.strip_prefix("[ERROR]").or_else(|| line.strip_prefix("##[error]")).unwrap_or(line);
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut eat = |b: u8| hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
     let bytes = line.as_bytes();
