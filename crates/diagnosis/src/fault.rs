@@ -129,10 +129,11 @@ fn score(log: &Log, scan: &Scan, rules: &RuleSet, mark: &Mark) -> Option<f64> {
         (Some(Strength::Typed), _) => 84.0,
         (Some(Strength::Generic), _) => 60.0,
         (Some(Strength::Symptom), _) => 20.0,
-        (None, Some(Signal::Test)) => 88.0,
-        (None, Some(Signal::Strong)) => 50.0,
-        (None, Some(Signal::Weak)) => 22.0,
-        (None, Some(Signal::Consequence)) => 12.0,
+        (_, Some(Signal::Test)) => 88.0,
+        (_, Some(Signal::Strong)) => 50.0,
+        (Some(Strength::Hint), _) => 26.0,
+        (_, Some(Signal::Weak)) => 22.0,
+        (_, Some(Signal::Consequence)) => 12.0,
         (None, _) => return None,
     };
     let mut score = match mark.signal {

@@ -77,8 +77,12 @@ pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -
 fn choose(faults: &[Placed<'_>], rules: &RuleSet) -> Option<usize> {
     let top = faults.first()?.fault.score;
     let ruled = |f: &Placed<'_>| f.fault.rule.map(|r| rules.at(r).strength);
-    let good = faults.iter().position(|f| ruled(f).is_some_and(|s| s > Strength::Symptom) && f.fault.score > top - 40.0);
-    good.or_else(|| faults.iter().position(|f| ruled(f).is_some()))
+    let first = |least: Strength, below: f64| {
+        faults.iter().position(|f| ruled(f).is_some_and(|s| s >= least) && f.fault.score > top - below)
+    };
+    // a hint in the caller's own message tells more than a consequence in the log
+    let hinted = faults.first().filter(|f| f.in_error && ruled(f) == Some(Strength::Hint)).map(|_| 0);
+    first(Strength::Generic, 40.0).or(hinted).or_else(|| first(Strength::Hint, 40.0)).or_else(|| first(Strength::Symptom, f64::MAX))
 }
 
 /// What a fault's rule says of it.
@@ -90,6 +94,7 @@ pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -
         Strength::Exact => 0.93,
         Strength::Typed => 0.86,
         Strength::Generic => 0.7,
+        Strength::Hint => 0.55,
         Strength::Symptom => 0.5,
     };
     Some(Verdict {

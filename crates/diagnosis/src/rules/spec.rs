@@ -15,6 +15,8 @@ use crate::terms::{Category, Origin, Severity};
 pub enum Strength {
     /// The consequence of a failure elsewhere.
     Symptom,
+    /// Words that make a kind of failure likely; speaks only where nothing else does.
+    Hint,
     /// Something failed.
     Generic,
     /// A kind of failure without its reason.
