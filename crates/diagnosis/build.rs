@@ -48,9 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 table,
                 "BuiltIn {{ id: {:?}, category: Category::{:?}, severity: Severity::{:?}, origin: Origin::{:?}, retryable: {}, \
                  strength: Strength::{:?}, why: {:?}, file: {name:?}, patterns: &{:?}, literals: &{:?}, unless: &{:?}, near: &{:?}, \
-                 within: {}, cause: &{:?}, fix: &{:?}, examples: &{:?}, counterexamples: &{:?} }},",
+                 within: {}, kind: &{:?}, code: &{:?}, code_without: &{:?}, cause: &{:?}, fix: &{:?}, examples: &{:?}, counterexamples: &{:?} }},",
                 spec.id, spec.category, spec.severity, spec.origin, spec.retryable, spec.strength, spec.why, spec.patterns,
-                rule.literals, spec.unless, spec.near, spec.within, spec.cause, spec.fix, spec.examples, spec.counterexamples,
+                rule.literals, spec.unless, spec.near, spec.within, spec.kind, spec.code, spec.code_without, spec.cause, spec.fix, spec.examples, spec.counterexamples,
             )?;
         }
     }

@@ -9,7 +9,7 @@ use crate::fault::{Fault, faults};
 use crate::log::Log;
 use crate::record::{EvidenceItem, Verdict};
 use crate::redact::{Counts, Redactor};
-use crate::rules::{RuleSet, Strength};
+use crate::rules::{About, RuleSet, Strength};
 use crate::scan::{scan, shape};
 use crate::signature::Signature;
 use crate::terms::{Role, Source};
@@ -82,10 +82,11 @@ fn nth_line(text: Option<&str>, line: u64) -> Vec<&str> {
 pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -> Examined<'a> {
     let known: HashSet<u64> =
         capture.baselines.iter().flat_map(|b| (0..b.len()).map(|i| shape(b.clean(i)))).collect();
-    let log_scan = scan(&capture.log, rules, &known);
+    let about = About { kind: capture.experiment_type.as_deref(), code: capture.code.as_ref().map(|c| c.text.as_str()) };
+    let log_scan = scan(&capture.log, rules, &known, about);
     let log_faults = faults(&capture.log, &log_scan, rules);
     let message = Log::new(capture.error_message.as_deref().unwrap_or("").as_bytes());
-    let mut message_faults = faults(&message, &scan(&message, rules, &HashSet::new()), rules);
+    let mut message_faults = faults(&message, &scan(&message, rules, &HashSet::new(), about), rules);
     for fault in &mut message_faults {
         fault.score += MESSAGE_BONUS;
     }

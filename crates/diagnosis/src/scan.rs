@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::log::Log;
-use crate::rules::{RuleSet, Strength};
+use crate::rules::{About, RuleSet, Strength};
 use crate::signal::{Signal, is_progress, signal};
 
 /// A line worth talking about.
@@ -48,7 +48,7 @@ pub(crate) enum StepEnd {
 }
 
 /// Marks the lines of `log`. Lines of a kind that `known` holds (they stand in a run that succeeded) are not marked.
-pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>) -> Scan {
+pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: About<'_>) -> Scan {
     let mut out = Scan::default();
     // what a kind of line means is found out once: logs repeat themselves
     let mut kinds: HashMap<u64, (u32, Option<u32>, Option<Signal>)> = HashMap::new();
@@ -70,7 +70,7 @@ pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>) -> Scan {
             }
             None => {
                 let signal = signal(line);
-                let rule = if known.contains(&shape) { None } else { best_rule(log, piece, rules, &mut starting) };
+                let rule = if known.contains(&shape) { None } else { best_rule(log, piece, rules, about, &mut starting) };
                 let signal = if known.contains(&shape) { None } else { signal };
                 kinds.insert(shape, (1, rule, signal));
                 (1, rule, signal)
@@ -100,13 +100,13 @@ pub(crate) fn rules_of(log: &Log, piece: usize, rules: &RuleSet, starting: &mut 
     let line = log.clean(piece);
     rules.starting(line, starting);
     let mut found: Vec<u32> = starting.iter().copied().filter(|r| rules.at(*r).matches(line)).collect();
-    found.sort_by_key(|r| std::cmp::Reverse((rules.at(*r).strength, rules.at(*r).own)));
+    found.sort_by_key(|r| std::cmp::Reverse((rules.at(*r).strength, rules.at(*r).own, rules.at(*r).is_particular())));
     found
 }
 
-fn best_rule(log: &Log, piece: usize, rules: &RuleSet, starting: &mut Vec<u32>) -> Option<u32> {
+fn best_rule(log: &Log, piece: usize, rules: &RuleSet, about: About<'_>, starting: &mut Vec<u32>) -> Option<u32> {
     let found = rules_of(log, piece, rules, starting);
-    found.into_iter().find(|r| holds_here(log, piece, rules, *r))
+    found.into_iter().find(|r| rules.at(*r).concerns(about) && holds_here(log, piece, rules, *r))
 }
 
 /// Is what the rule wants in the neighbourhood there?

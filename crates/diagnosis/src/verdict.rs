@@ -7,6 +7,7 @@ use crate::log::Log;
 use crate::record::Verdict;
 use crate::rules::{Captures, Rule, RuleSet, Strength};
 use crate::scan::neighbours;
+use crate::signal::Signal;
 use crate::terms::{Category, Origin, Severity};
 
 /// Where a fault stands: in the log or in the message that the caller gave.
@@ -283,8 +284,49 @@ fn what_signal(signal: i32) -> &'static str {
     }
 }
 
+/// "lm loss: 7.2E+00 | grad norm: 960", "accuracy 0.0 %"
+fn is_figure(text: &str) -> bool {
+    const METRICS: &[&str] = &["loss", "accuracy", "psnr", "ssim", "bleu", "reward", "perplexity", "bitrate", "f1", "auc", "score", "grad norm"];
+    let lower = text.to_ascii_lowercase();
+    METRICS.iter().any(|m| lower.contains(m)) && text.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// Figures that don't change from one result to the next, where nothing else is said: what was measured was not what
+/// was meant to be measured.
+fn identical_results(capture: &Capture) -> Option<Verdict> {
+    if capture.error_message.as_deref().is_some_and(|e| !e.trim().is_empty()) {
+        return None;
+    }
+    let log = &capture.log;
+    let lines: Vec<&str> = (0..log.len()).map(|i| log.clean(i).trim()).filter(|l| !l.is_empty()).take(50).collect();
+    let measured = |line: &str| -> Vec<String> {
+        let words = line.split(|c: char| c.is_whitespace() || "=,;:|()".contains(c));
+        words.filter(|w| w.contains('.') && w.parse::<f64>().is_ok_and(|v| v != 0.0)).map(str::to_owned).collect()
+    };
+    let first = measured(lines.first()?);
+    let same = lines.len() >= 2 && !first.is_empty() && lines.iter().all(|l| measured(l) == first);
+    same.then(|| Verdict {
+        rule: "outcome.identical-results".to_owned(),
+        category: Category::LogicError,
+        severity: Severity::Critical,
+        origin: Origin::Harness,
+        retryable: false,
+        confidence: 0.8,
+        cause: format!(
+            "{} results are the same to the last digit ({}): most likely the changed code was never run.",
+            lines.len(),
+            first.join(", ")
+        ),
+        fix: "Check that the evaluator loads the candidate and not the baseline or a cached result; vary the input and see whether the figure moves.".to_owned(),
+        line: Some(1),
+    })
+}
+
 /// No rule speaks: say what is known, and that it is not much.
 fn last(capture: &Capture, faults: &[Placed<'_>]) -> Judged {
+    if let Some(verdict) = identical_results(capture) {
+        return Judged { verdict, fault: None };
+    }
     let exit = capture.exit.as_ref().map(|e| format!(" ({})", e.end)).unwrap_or_default();
     let (rule, confidence, severity, cause, fix) = match faults.first() {
         Some(f) => (
@@ -320,10 +362,13 @@ fn last(capture: &Capture, faults: &[Placed<'_>]) -> Judged {
             "If it did fail, print the reason before exiting; if not, there is nothing to mend.".to_owned(),
         ),
     };
+    // what was handed in is a figure and not an error: the result was not good enough
+    let figure = faults.first().is_none_or(|f| f.fault.signal.is_none_or(|s| s < Signal::Strong))
+        && capture.error_message.as_deref().is_some_and(is_figure);
     let verdict = Verdict {
         rule: rule.to_owned(),
-        category: Category::RuntimeError,
-        severity,
+        category: if figure { Category::LogicError } else { Category::RuntimeError },
+        severity: if figure { Severity::Low } else { severity },
         origin: Origin::Candidate,
         retryable: false,
         confidence,

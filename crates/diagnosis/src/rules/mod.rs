@@ -46,6 +46,9 @@ pub struct Rule {
     unless: Vec<Pattern>,
     near: Vec<Pattern>,
     within: usize,
+    kind: Vec<Pattern>,
+    code: Vec<Pattern>,
+    code_without: Vec<Pattern>,
     cause: Vec<Cow<'static, str>>,
     fix: Vec<Cow<'static, str>>,
 }
@@ -71,6 +74,15 @@ impl Pattern {
     fn is_match(&self, line: &str) -> bool {
         self.regex().is_some_and(|r| r.is_match(line))
     }
+}
+
+/// What a rule may ask about beside the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct About<'a> {
+    /// The kind of experiment.
+    pub(crate) kind: Option<&'a str>,
+    /// The candidate's code.
+    pub(crate) code: Option<&'a str>,
 }
 
 /// The named captures of a match, and what else a template may ask for.
@@ -113,9 +125,22 @@ impl Rule {
         self.fix.iter().map(|s| &**s)
     }
 
+    /// Does it speak of this kind of experiment and of this code?
+    pub(crate) fn concerns(&self, about: About<'_>) -> bool {
+        let any = |patterns: &[Pattern], text: &str| patterns.iter().any(|p| p.is_match(text));
+        (self.kind.is_empty() || about.kind.is_some_and(|k| any(&self.kind, k)))
+            && (self.code.is_empty() || about.code.is_some_and(|c| any(&self.code, c)))
+            && (self.code_without.is_empty() || about.code.is_some_and(|c| !any(&self.code_without, c)))
+    }
+
     /// Does it need something in the neighbourhood?
     pub(crate) fn needs_near(&self) -> Option<usize> {
         (!self.near.is_empty()).then_some(self.within)
+    }
+
+    /// Does it ask for more than a line?
+    pub(crate) fn is_particular(&self) -> bool {
+        !(self.near.is_empty() && self.kind.is_empty() && self.code.is_empty() && self.code_without.is_empty())
     }
 
     pub(crate) fn near_matches(&self, line: &str) -> bool {

@@ -66,6 +66,12 @@ pub(crate) struct RuleSpec {
     pub(crate) near: Vec<String>,
     #[serde(default = "twenty")]
     pub(crate) within: usize,
+    #[serde(default, rename = "type")]
+    pub(crate) kind: Vec<String>,
+    #[serde(default)]
+    pub(crate) code: Vec<String>,
+    #[serde(default)]
+    pub(crate) code_without: Vec<String>,
     pub(crate) cause: Vec<String>,
     pub(crate) fix: Vec<String>,
     #[serde(default)]
@@ -158,9 +164,9 @@ fn check(spec: &RuleSpec) -> Result<Vec<String>, Vec<String>> {
             Some(b) => b.intersection(&names).cloned().collect(),
         });
     }
-    for source in spec.unless.iter().chain(&spec.near) {
+    for source in spec.unless.iter().chain(&spec.near).chain(&spec.kind).chain(&spec.code).chain(&spec.code_without) {
         if let Err(e) = regex_syntax::parse(source) {
-            wrong.push(format!("unless, near: {}", e.to_string().replace('\n', " ")));
+            wrong.push(format!("unless, near, type, code: {}", e.to_string().replace('\n', " ")));
         }
         known.extend(capture_names(source));
     }
