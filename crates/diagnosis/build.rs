@@ -47,9 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             writeln!(
                 table,
                 "BuiltIn {{ id: {:?}, category: Category::{:?}, severity: Severity::{:?}, origin: Origin::{:?}, retryable: {}, \
-                 strength: Strength::{:?}, why: {:?}, file: {name:?}, patterns: &{:?}, literals: &{:?}, unless: &{:?}, near: &{:?}, \
+                 strength: Strength::{:?}, cascade: {}, why: {:?}, file: {name:?}, patterns: &{:?}, literals: &{:?}, unless: &{:?}, near: &{:?}, \
                  within: {}, kind: &{:?}, code: &{:?}, code_without: &{:?}, cause: &{:?}, fix: &{:?}, examples: &{:?}, counterexamples: &{:?} }},",
-                spec.id, spec.category, spec.severity, spec.origin, spec.retryable, spec.strength, spec.why, spec.patterns,
+                spec.id, spec.category, spec.severity, spec.origin, spec.retryable, spec.strength, spec.cascade, spec.why, spec.patterns,
                 rule.literals, spec.unless, spec.near, spec.within, spec.kind, spec.code, spec.code_without, spec.cause, spec.fix, spec.examples, spec.counterexamples,
             )?;
         }

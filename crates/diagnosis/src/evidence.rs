@@ -51,6 +51,7 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
     };
     let Some(first) = faults.first() else { return out };
     add(first.anchor, Role::Cause, MOST_CITED);
+    add(first.spoken, Role::Cause, MOST_CITED);
     if let Some(header) = first.block.header {
         add(header, Role::Context, MOST_CITED);
     }
@@ -59,7 +60,8 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
         .iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
     for fault in &rest {
         let role = if fault.score > first.score - 20.0 { Role::Cause } else { Role::Symptom };
-        add(fault.anchor, role, MOST_CITED);
+        let headed = fault.block.header == Some(fault.anchor);
+        add(if headed { fault.block.message } else { fault.spoken }, role, MOST_CITED);
     }
     // what is free goes to the lines about the first fault
     let loud = marks.iter().filter(|m| m.rule.is_some() || m.signal >= Some(Signal::Strong)).map(|m| m.piece);
@@ -86,6 +88,7 @@ pub(crate) fn excerpt(log: &Log, faults: &[Fault], redactor: &Redactor, budget: 
         // a fault that weighs little beside the first gets little room; equals share it
         let weight = 1000.0 * ((fault.score - top) / 22.0).exp() * 0.9_f64.powi(rank as i32);
         want(fault.anchor, weight * 2.0);
+        want(fault.spoken, weight * 1.9);
         want(fault.block.message, weight * 1.9);
         if let Some(header) = fault.block.header {
             want(header, weight * 1.8);
@@ -110,7 +113,7 @@ pub(crate) fn excerpt(log: &Log, faults: &[Fault], redactor: &Redactor, budget: 
     }
     let mut order: Vec<(usize, f64)> = wanted.into_iter().filter(|(p, _)| !log.clean(*p).trim().is_empty()).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let anchors: Vec<usize> = faults.iter().flat_map(|f| [f.anchor, f.block.message]).collect();
+    let anchors: Vec<usize> = faults.iter().flat_map(|f| [f.anchor, f.spoken, f.block.message]).collect();
     pack(&Page { log, faults, redactor }, &order, &anchors, budget)
 }
 
@@ -211,7 +214,7 @@ fn blanks(log: &Log, next: u64, piece: usize) -> Option<std::ops::Range<u64>> {
 
 fn role(faults: &[Fault], piece: usize) -> Role {
     let Some(first) = faults.first() else { return Role::Context };
-    match faults.iter().find(|f| f.anchor == piece || f.block.message == piece) {
+    match faults.iter().find(|f| [f.anchor, f.spoken, f.block.message].contains(&piece)) {
         Some(f) if f.score > first.score - 20.0 => Role::Cause,
         Some(_) => Role::Symptom,
         None => Role::Context,

@@ -105,7 +105,7 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
 
     let mut redactions = Counts::new();
     let redactor = &settings.redactor;
-    let subject = chosen.map(|p| redactor.redact(p.log.clean(p.fault.block.message.max(p.fault.anchor)), &mut Counts::new()));
+    let subject = chosen.map(|p| redactor.redact(p.log.clean(p.fault.spoken), &mut Counts::new()));
     let place = chosen.and_then(|p| p.fault.block.frame.as_ref()).map(|f| (f.file.as_str(), f.function.as_deref()));
     let signature = Signature::new(&verdict.rule, subject.as_deref().unwrap_or(""), place);
     for v in std::iter::once(&mut verdict).chain(&mut other_faults) {
@@ -125,7 +125,7 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
     };
     let from_log = cited(&capture.log, &log_faults, &log_scan.marks);
     if let Some(p) = chosen.filter(|p| p.in_error) {
-        cite(Source::Error, p.line(), cut(p.log, p.fault.anchor, CITED_WIDTH), Role::Cause);
+        cite(Source::Error, p.line(), cut(p.log, p.fault.spoken, CITED_WIDTH), Role::Cause);
     }
     if let (Some(line), Some(code)) = (code_line, &capture.code)
         && let Some(text) = code.text.lines().nth(line as usize - 1)

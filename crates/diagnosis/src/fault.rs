@@ -17,6 +17,8 @@ pub(crate) struct Fault {
     /// The line that the fault is judged by.
     pub(crate) anchor: usize,
     pub(crate) rule: Option<u32>,
+    /// The line that the rule speaks of: the anchor, or a more telling one of its block.
+    pub(crate) spoken: usize,
     pub(crate) signal: Option<Signal>,
     pub(crate) score: f64,
     /// A weightier fault is of the same rule and shape.
@@ -71,12 +73,22 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
             continue;
         }
         let block = if mark.shape == 0 { ending(log, mark.piece) } else { block(log, mark.piece) };
-        let repeat = faults.iter().any(|f| mark.rule.is_some() && f.rule == mark.rule);
-        faults.push(Fault { block, anchor: mark.piece, rule: mark.rule, signal: mark.signal, score, repeat });
+        let (rule, spoken) = speaker(scan, rules, &block, mark);
+        let repeat = faults.iter().any(|f| rule.is_some() && f.rule == rule);
+        faults.push(Fault { block, anchor: mark.piece, rule, spoken, signal: mark.signal, score, repeat });
     }
+    let cascades = |f: &Fault| f.rule.is_some_and(|r| rules.at(r).cascade);
+    let causes: Vec<usize> = faults
+        .iter()
+        .filter(|f| !cascades(f) && f.rule.is_some_and(|r| rules.at(r).strength >= Strength::Typed))
+        .map(|f| f.anchor)
+        .collect();
     for fault in &mut faults {
         if fault.repeat {
             fault.score -= 12.0;
+        }
+        if cascades(fault) && causes.iter().any(|c| *c < fault.anchor) {
+            fault.score -= CASCADE;
         }
     }
     faults.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.anchor.cmp(&b.anchor)));
@@ -85,8 +97,27 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
 
 /// What an error loses that stands before a test's report of failure and not in it.
 const OUTSIDE_A_TEST: f64 = 12.0;
+/// What a fault loses that is known to follow from others (a peer gone, a pipe broken), where there is an earlier one.
+const CASCADE: f64 = 30.0;
 /// What a line weighs that is only known to be the last before the run or the step ended badly.
 const LAST_WORDS: f64 = 36.0;
+
+/// The rule that speaks for a block: that of its anchor, or a more precise one of a line inside.
+fn speaker(scan: &Scan, rules: &RuleSet, block: &Block, anchor: &Mark) -> (Option<u32>, usize) {
+    let precise = |m: &Mark| m.rule.map(|r| rules.at(r).strength);
+    let own = precise(anchor);
+    if own >= Some(Strength::Typed) {
+        return (anchor.rule, anchor.piece);
+    }
+    let from = scan.marks.partition_point(|m| m.piece < block.start);
+    let inside = scan.marks[from..].iter().take_while(|m| m.piece < block.end);
+    // of equals the nearest to the message
+    let best = inside.max_by_key(|m| (precise(m), std::cmp::Reverse(m.piece.abs_diff(block.message))));
+    match best.filter(|m| precise(m) > own) {
+        Some(mark) => (mark.rule, mark.piece),
+        None => (anchor.rule, anchor.piece),
+    }
+}
 
 /// The last lines before the end of the log and of the step that failed, where they say something.
 fn last_words(log: &Log, scan: &Scan) -> Vec<Mark> {
@@ -102,7 +133,8 @@ fn last_words(log: &Log, scan: &Scan) -> Vec<Mark> {
         if let Some(piece) = last
             && found.iter().all(|m| m.piece != piece)
         {
-            found.push(Mark { piece, rule: None, signal: Some(Signal::Weak), alike: 1, shape: 0 });
+            let rule = scan.marks.iter().rev().find(|m| m.piece == piece).and_then(|m| m.rule);
+            found.push(Mark { piece, rule, signal: Some(Signal::Weak), alike: 1, shape: 0 });
         }
     }
     found

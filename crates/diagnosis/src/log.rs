@@ -60,6 +60,26 @@ impl Log {
         self.skipped
     }
 
+    /// Does a run that says it succeeded end in a traceback, or with a result that is not a number? A cheap look at the
+    /// last lines, for runs that exited with 0.
+    #[must_use]
+    pub fn ends_in_trouble(&self) -> bool {
+        const LAST: usize = 40;
+        let from = self.pieces.len().saturating_sub(LAST);
+        let last: Vec<&str> = (from..self.pieces.len()).map(|i| self.clean(i)).filter(|l| !l.trim().is_empty()).collect();
+        let traceback = last.iter().rposition(|l| l.contains("Traceback (most recent call last)"));
+        // an exception that was caught and logged has something after it
+        let unhandled = traceback.is_some_and(|at| {
+            let after = &last[at + 1..];
+            let end = after.iter().position(|l| !l.starts_with([' ', '\t']));
+            end.is_some_and(|e| e + 2 >= after.len())
+        });
+        let not_a_number = |l: &str| {
+            l.split(|c: char| c.is_whitespace() || "=:,()[]{}\"'|".contains(c)).any(|w| w.eq_ignore_ascii_case("nan"))
+        };
+        unhandled || last.iter().rev().take(3).any(|l| not_a_number(l))
+    }
+
     /// Number of kept pieces; they are addressed by index.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()

@@ -48,7 +48,7 @@ const KINDS: &[Kind] = &[
         r"(?i)(?:^|[\s,;{(&?'\x22_.-])[a-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret(?:[_-]?(?:access)?[_-]?key)?|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|client[_-]?secret|auth[_-]?key|signing[_-]?key|encryption[_-]?key)['\x22]?\s*(?:=|:\s?|=>)\s*['\x22]?(?P<s>[^\s'\x22,;&|)}\[\]<>]{6,})",
     ),
     Kind("password-flag", r"(?i)(?:^|\s)--?(?:password|passwd|token|secret|api-?key)(?:=|\s+)(?P<s>[^\s'\x22-][^\s'\x22]{3,})"),
-    Kind("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?P<s>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24})\b"),
+    Kind("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b"),
 ];
 
 /// Words of which one stands in every text that any kind can match: nearly every line is done with after this.
@@ -170,7 +170,8 @@ fn is_placeholder(value: &str) -> bool {
     let first = value.chars().next();
     let same = value.chars().all(|c| Some(c) == first);
     let lower = value.to_ascii_lowercase();
-    same || value.starts_with(['$', '<', '%', '{', '*'])
+    // the login of a service, not a person's address
+    same || lower.starts_with("git@") || value.starts_with(['$', '<', '%', '{', '*'])
         || lower.starts_with("[redacted")
         || lower.starts_with("redacted")
         || matches!(lower.as_str(), "none" | "null" | "true" | "false" | "undefined" | "hidden" | "xxxxxx" | "string" | "required" | "missing" | "expected" | "unexpected" | "invalid")
@@ -215,13 +216,13 @@ mod tests {
             ("Authorization: Bearer abcdef123456", "Authorization: Bearer [redacted:bearer]"),
             ("DB_PASSWORD=correcthorse next", "DB_PASSWORD=[redacted:secret] next"),
             ("{\"api_key\": \"0123456789\"}", "{\"api_key\": \"[redacted:secret]\"}"),
-            ("mail to jane.doe@example.org now", "mail to jane.doe@[redacted:email] now"),
+            ("mail to jane.doe@example.org now", "mail to [redacted:email] now"),
             ("the value hunter2hunter2 leaked", "the value [redacted:environment] leaked"),
             ("login --token tok12345 ok", "login --token [redacted:password-flag] ok"),
             ("token = ******** and password: ${PW} and secret=None", "token = ******** and password: ${PW} and secret=None"),
             ("unexpected token: expected ;", "unexpected token: expected ;"),
             ("SyntaxError: Unexpected token } in JSON", "SyntaxError: Unexpected token } in JSON"),
-            ("git@github.com:a/b.git", "git@[redacted:email]:a/b.git"),
+            ("git@github.com:a/b.git", "git@github.com:a/b.git"),
         ];
         for (line, want) in cases {
             assert_eq!(redactor.redact(line, &mut Counts::new()), want);

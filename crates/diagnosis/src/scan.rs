@@ -100,7 +100,11 @@ pub(crate) fn rules_of(log: &Log, piece: usize, rules: &RuleSet, starting: &mut 
     let line = log.clean(piece);
     rules.starting(line, starting);
     let mut found: Vec<u32> = starting.iter().copied().filter(|r| rules.at(*r).matches(line)).collect();
-    found.sort_by_key(|r| std::cmp::Reverse((rules.at(*r).strength, rules.at(*r).own, rules.at(*r).is_particular())));
+    found.sort_by_key(|r| {
+        let rule = rules.at(*r);
+        // a symptom's own wording tells more of its line than a hint's words
+        std::cmp::Reverse((rule.strength != Strength::Hint, rule.strength, rule.own, rule.is_particular()))
+    });
     found
 }
 

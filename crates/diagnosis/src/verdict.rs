@@ -20,11 +20,11 @@ pub(crate) struct Placed<'a> {
 
 impl Placed<'_> {
     pub(crate) fn line(&self) -> u64 {
-        self.log.number(self.fault.anchor)
+        self.log.number(self.fault.spoken)
     }
 
     pub(crate) fn text(&self) -> &str {
-        self.log.clean(self.fault.anchor).trim()
+        self.log.clean(self.fault.spoken).trim()
     }
 
     /// " at train.py:212 in step", or nothing.
@@ -92,10 +92,10 @@ pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -
     let captures = captures(placed, rule, capture);
     let (cause, fix) = rule.sentences(&captures);
     let confidence = match rule.strength {
-        Strength::Exact => 0.93,
-        Strength::Typed => 0.86,
-        Strength::Generic => 0.7,
-        Strength::Hint => 0.55,
+        Strength::Exact => 0.96,
+        Strength::Typed => 0.87,
+        Strength::Generic => 0.6,
+        Strength::Hint => 0.68,
         Strength::Symptom => 0.5,
     };
     Some(Verdict {
@@ -113,9 +113,9 @@ pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -
 
 /// What the rule's patterns captured, and the holes that every template may have.
 fn captures(placed: &Placed<'_>, rule: &Rule, capture: &Capture) -> Captures {
-    let line = placed.log.clean(placed.fault.anchor);
+    let line = placed.log.clean(placed.fault.spoken);
     let within = rule.needs_near().unwrap_or(0);
-    let mut captures = rule.captures(line, neighbours(placed.log, placed.fault.anchor, within));
+    let mut captures = rule.captures(line, neighbours(placed.log, placed.fault.spoken, within));
     captures.set("at", placed.at());
     captures.set("error", quote(line));
     if let Some(exit) = &capture.exit {

@@ -32,6 +32,8 @@ pub struct Rule {
     pub retryable: bool,
     /// How precisely it names what happened.
     pub strength: Strength,
+    /// Mostly the consequence of another's death, where there was one before.
+    pub cascade: bool,
     /// Why the rule is there.
     pub why: Cow<'static, str>,
     /// The file that it came from.

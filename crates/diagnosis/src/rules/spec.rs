@@ -57,6 +57,8 @@ pub(crate) struct RuleSpec {
     #[serde(default)]
     pub(crate) retryable: bool,
     pub(crate) strength: Strength,
+    #[serde(default)]
+    pub(crate) cascade: bool,
     pub(crate) why: String,
     #[serde(rename = "match")]
     pub(crate) patterns: Vec<String>,

@@ -1,0 +1,5 @@
+//! What the core promises, seen from outside.
+
+mod rules;
+mod specimens;
+mod whole;
