@@ -30,7 +30,8 @@ pub struct Query {
     pub origin: Option<Origin>,
     /// Only these.
     pub signature: Option<String>,
-    /// Words, or beginnings of words, that all occur in id, type, command or root cause.
+    /// Words that all occur in id, type, command or root cause. If no experiment has them all as whole words, then
+    /// words that begin like them, from three letters on.
     pub q: Option<String>,
 }
 
@@ -39,17 +40,51 @@ impl Query {
         self.limit.unwrap_or(50).clamp(1, 500)
     }
 
-    /// The key of the last experiment of the page before.
-    pub(crate) fn before(&self) -> Result<Option<i64>, Error> {
+    /// What is searched for, if anything is.
+    pub(crate) fn typed(&self) -> Option<&str> {
+        self.q.as_deref().filter(|q| !q.trim().is_empty())
+    }
+
+    /// Where the page begins.
+    pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Error> {
         let Some(text) = &self.cursor else { return Ok(None) };
-        let key = text.strip_prefix("c1.").and_then(|hex| i64::from_str_radix(hex, 16).ok());
-        key.map(Some).ok_or_else(|| Error::Cursor { text: text.chars().take(80).collect() })
+        let parse = || {
+            let (kind, key) = text.split_once('.')?;
+            let as_beginnings = match kind {
+                "c1" => false,
+                "c1b" => true,
+                _ => return None,
+            };
+            Some(Cursor { key: i64::from_str_radix(key, 16).ok()?, as_beginnings })
+        };
+        parse().map(Some).ok_or_else(|| Error::Cursor { text: text.chars().take(80).collect() })
     }
 }
 
-/// The cursor after an experiment.
-pub(crate) fn cursor_after(key: i64) -> String {
-    format!("c1.{key:x}")
+/// The place between two pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Of the last experiment before it.
+    pub(crate) key: i64,
+    /// Whether the search has gone over to beginnings of words: it stays with them.
+    pub(crate) as_beginnings: bool,
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:x}", if self.as_beginnings { "c1b" } else { "c1" }, self.key)
+    }
+}
+
+/// What a person typed, in words.
+pub(crate) fn words(typed: &str) -> impl Iterator<Item = &str> {
+    let all = typed.split(|c: char| c.is_whitespace() || c == '\0');
+    all.filter(|word| word.chars().any(char::is_alphanumeric))
+}
+
+/// Can this word stand for all that begin like it? Shorter ones would find nearly everything.
+pub(crate) fn is_beginning(word: &str) -> bool {
+    word.chars().filter(|c| c.is_alphanumeric()).count() >= 3
 }
 
 /// One page of the list. Its JSON is the one of the admin API.
@@ -181,8 +216,17 @@ impl PassedAfter {
             return format!("passed unchanged when it ran again (exp {number})");
         }
         // only what differs: the rest is the reader's own command
-        let words = &self.passed_command.0;
-        let new: Vec<_> = words.iter().filter(|w| !self.failed_command.0.contains(w)).map(String::as_str).collect();
+        let (before, after) = (&self.failed_command.0, &self.passed_command.0);
+        if before.len() == after.len() {
+            let changed = (0..after.len()).filter(|i| before[*i] != after[*i]).map(|i| {
+                let option = i.checked_sub(1).map(|i| &after[i]).filter(|word| word.starts_with('-'));
+                let option = option.map_or(String::new(), |word| format!("{} ", word.trim_start_matches('-')));
+                format!("{option}{} → {}", before[i], after[i])
+            });
+            let changed: Vec<_> = changed.collect();
+            return format!("exp {number} passed after {}", shortened(&changed.join(", "), 120));
+        }
+        let new: Vec<_> = after.iter().filter(|word| !before.contains(word)).map(String::as_str).collect();
         match new.is_empty() {
             true => format!("exp {number} passed with fewer arguments"),
             false => format!("exp {number} passed with {}", shortened(&new.join(" "), 120)),

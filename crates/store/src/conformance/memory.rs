@@ -11,7 +11,7 @@ use jiff::civil::Date;
 
 use crate::backend::Backend;
 use crate::logs::{Log, LogData, LogFolder, StoredLog};
-use crate::query::cursor_after;
+use crate::query::{Cursor, is_beginning, words};
 use crate::similarity::{self, ALIKE};
 use crate::{
     Analysis, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts, LogId, NewExperiment, Occurrence,
@@ -139,14 +139,14 @@ impl State {
     }
 }
 
-fn fits(e: &Listed, query: &Query) -> bool {
+fn fits(e: &Listed, query: &Query, as_beginnings: bool) -> bool {
     let has = |f: &dyn Fn(&Analysis) -> bool| e.analysis.as_ref().is_some_and(f);
     query.status.is_none_or(|s| e.status == s)
         && query.category.is_none_or(|c| has(&|a| a.category == c))
         && query.severity.is_none_or(|s| has(&|a| a.severity == s))
         && query.origin.is_none_or(|o| has(&|a| a.origin == o))
         && query.signature.as_ref().is_none_or(|s| has(&|a| a.signature == *s))
-        && query.q.as_ref().is_none_or(|q| q.trim().is_empty() || occurs(q, e))
+        && query.typed().is_none_or(|typed| occurs(typed, as_beginnings, e))
 }
 
 fn tokens(text: &str) -> Vec<String> {
@@ -154,19 +154,20 @@ fn tokens(text: &str) -> Vec<String> {
 }
 
 /// Each word typed is a row of tokens that occurs somewhere, the last perhaps only in its beginning.
-fn occurs(q: &str, e: &Listed) -> bool {
+fn occurs(typed: &str, as_beginnings: bool, e: &Listed) -> bool {
     let cause = e.analysis.as_ref().map_or("", |a| &a.root_cause);
     let columns = [e.id.name(), &e.experiment_type, &e.command.0.join(" "), cause].map(tokens);
-    let words: BTreeSet<_> = q.split(|c: char| c.is_whitespace() || c == '\0').map(tokens).collect();
-    let begins = |window: &[String], word: &[String]| {
-        window.iter().zip(word).enumerate().all(|(n, (have, want))| match n + 1 == word.len() {
-            true => have.starts_with(want),
-            false => have == want,
-        })
+    let occurs = |word: &str| {
+        let (wanted, beginning) = (tokens(word), as_beginnings && is_beginning(word));
+        let fits = |window: &[String]| {
+            window.iter().zip(&wanted).enumerate().all(|(n, (have, want))| match beginning && n + 1 == wanted.len() {
+                true => have.starts_with(want),
+                false => have == want,
+            })
+        };
+        columns.iter().any(|column| column.windows(wanted.len()).any(fits))
     };
-    let mut wanted = words.iter().filter(|word| !word.is_empty()).peekable();
-    wanted.peek().is_some()
-        && wanted.all(|word| columns.iter().any(|c| c.windows(word.len()).any(|window| begins(window, word))))
+    words(typed).next().is_some() && words(typed).all(occurs)
 }
 
 #[async_trait]
@@ -274,16 +275,27 @@ impl Backend for Memory {
     }
 
     async fn list(&self, query: Query) -> Result<Page, Error> {
-        let before = query.before()?.unwrap_or(i64::MAX);
+        let cursor = query.cursor()?;
+        let mut as_beginnings = cursor.is_some_and(|cursor| cursor.as_beginnings);
         let state = self.state();
-        let all: Vec<_> = state.experiments.iter().rev().filter(|(_, e)| fits(&e.listed, &query)).collect();
-        let rest: Vec<_> = all.iter().filter(|(key, _)| **key < before).collect();
+        let find = |as_beginnings| {
+            let all = state.experiments.iter().rev();
+            all.filter(|(_, e)| fits(&e.listed, &query, as_beginnings)).collect::<Vec<_>>()
+        };
+        let mut all = find(as_beginnings);
+        if all.is_empty() && cursor.is_none() {
+            as_beginnings = true;
+            all = find(as_beginnings);
+        }
+        let rest: Vec<_> = all.iter().filter(|(key, _)| cursor.is_none_or(|cursor| **key < cursor.key)).collect();
         let page: Vec<_> = rest.iter().take(query.page_size()).collect();
         Ok(Page {
             total_count: all.len() as u64,
             total_is_at_least: false,
             running_commands: state.experiments.values().filter(|e| e.listed.status == Status::Running).count() as u64,
-            next_cursor: (rest.len() > page.len()).then(|| page.last().map(|(key, _)| cursor_after(**key))).flatten(),
+            next_cursor: page.last().filter(|_| rest.len() > page.len()).map(|(key, _)| {
+                Cursor { key: **key, as_beginnings }.to_string()
+            }),
             experiments: page.into_iter().map(|(_, e)| e.listed.clone()).collect(),
         })
     }

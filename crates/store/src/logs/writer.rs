@@ -53,19 +53,25 @@ impl LogWriter {
 
     /// The log is complete. A log without a byte is no log.
     pub async fn finish(mut self) -> Log {
-        match self.thread.take() {
-            // dropping the sender ends the thread
-            Some((_, done)) => done.await.unwrap_or_else(|_| self.unwritten()),
+        match self.close() {
+            Some(done) => done.await.unwrap_or_else(|_| self.unwritten()),
             None => self.unwritten(),
         }
     }
 
     /// The same, for threads that may wait.
     fn finish_blocking(mut self) -> Log {
-        match self.thread.take() {
-            Some((_, done)) => done.blocking_recv().unwrap_or_else(|_| self.unwritten()),
+        match self.close() {
+            Some(done) => done.blocking_recv().unwrap_or_else(|_| self.unwritten()),
             None => self.unwritten(),
         }
+    }
+
+    /// Tells the thread that nothing more comes.
+    fn close(&mut self) -> Option<oneshot::Receiver<Log>> {
+        let (sender, done) = self.thread.take()?;
+        drop(sender);
+        Some(done)
     }
 
     fn unwritten(&self) -> Log {

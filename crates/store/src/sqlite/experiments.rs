@@ -288,6 +288,10 @@ fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Resu
         return Ok(id);
     }
     let words: Vec<_> = similarity::words(&similarity::cause_text(diagnosis)).into_iter().collect();
+    for word in &words {
+        conn.prepare_cached("INSERT INTO cause_words VALUES (?1, 1) ON CONFLICT DO UPDATE SET count = count + 1")?
+            .execute([word])?;
+    }
     let words = words.join(" ");
     conn.prepare_cached("INSERT INTO signatures (signature, words, first_seen) VALUES (?1, ?2, ?3)")?
         .execute(params![diagnosis.signature, words, at])?;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Params, params};
 use super::experiments::moment;
 use super::text::{Words, expression};
 use super::{Trouble, lookup};
-use crate::query::{COUNTED, cursor_after};
+use crate::query::{COUNTED, Cursor};
 use crate::{Analysis, Listed, LogId, Page, Query, Status};
 
 /// How many experiments have one combination of words. There are some hundred combinations at most.
@@ -65,21 +65,28 @@ impl Found {
 }
 
 pub(super) fn page(conn: &Connection, query: &Query) -> Result<Page, Trouble> {
-    let before = query.before()?.unwrap_or(i64::MAX);
+    let cursor = query.cursor()?;
+    let before = cursor.map_or(i64::MAX, |cursor| cursor.key);
     let size = query.page_size();
     let facets = facets(conn)?;
-    let Found { mut keys, total, at_least } = match (&query.q, &query.signature) {
-        (Some(q), _) if !q.trim().is_empty() => searched(conn, query, q, before, size + 1)?,
-        (_, Some(signature)) => of_signature(conn, query, signature, before, size + 1)?,
-        _ => of_facets(conn, query, &facets, before, size + 1)?,
+    let mut as_beginnings = cursor.is_some_and(|cursor| cursor.as_beginnings);
+    let mut found = match (query.typed(), &query.signature) {
+        (Some(typed), _) => searched(conn, query, typed, as_beginnings, before, size + 1)?,
+        (None, Some(signature)) => of_signature(conn, query, signature, before, size + 1)?,
+        (None, None) => of_facets(conn, query, &facets, before, size + 1)?,
     };
+    if let (Some(typed), None, 0) = (query.typed(), cursor, found.total) {
+        as_beginnings = true;
+        found = searched(conn, query, typed, as_beginnings, before, size + 1)?;
+    }
+    let Found { mut keys, total, at_least } = found;
     let more = keys.len() > size;
     keys.truncate(size);
     Ok(Page {
         total_count: total,
         total_is_at_least: at_least,
         running_commands: facets.iter().filter(|f| f.status == Some(Status::Running)).map(|f| f.count).sum(),
-        next_cursor: keys.last().filter(|_| more).map(|key| cursor_after(*key)),
+        next_cursor: keys.last().filter(|_| more).map(|key| Cursor { key: *key, as_beginnings }.to_string()),
         experiments: keys.into_iter().map(|key| listed(conn, key)).collect::<Result<_, _>>()?,
     })
 }
@@ -152,6 +159,7 @@ fn searched(
     conn: &Connection,
     query: &Query,
     typed: &str,
+    as_beginnings: bool,
     before: i64,
     limit: usize,
 ) -> Result<Found, Trouble> {
@@ -162,7 +170,7 @@ fn searched(
         origin: query.origin,
         signature: query.signature.clone(),
     };
-    let Some(expression) = expression(typed, &words) else { return Ok(Found::NOTHING) };
+    let Some(expression) = expression(typed, as_beginnings, &words) else { return Ok(Found::NOTHING) };
     let sql = "SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 ORDER BY rowid DESC LIMIT ?3";
     let found = keys(conn, sql, params![expression, before, limit])?;
     let total = conn

@@ -93,9 +93,12 @@ fn remove_older(
         }
     }
     if old.is_empty() {
-        // hours without experiments say nothing
+        // hours and days without experiments say nothing
         let hour = (before >> 21) / 3_600_000;
-        conn.prepare_cached("DELETE FROM hours WHERE hour < ?1 AND count = 0")?.execute([hour])?;
+        for hours in [1, 24] {
+            conn.prepare_cached("DELETE FROM spans WHERE hours = ?1 AND start < ?2 AND count = 0")?
+                .execute([hours, hour / hours])?;
+        }
     }
     Ok((old.last().map(|(key, _)| *key), done))
 }

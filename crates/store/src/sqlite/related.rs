@@ -14,7 +14,9 @@ use crate::{CommandLine, LogId, Occurrence, PassedAfter, SignatureStats, Similar
 
 /// So many of the newest are looked at for what succeeded after them.
 const RECENT: usize = 5;
-/// So many causes that share a word are compared.
+/// By so many of its rarest words a cause is looked for.
+const TELLING: usize = 8;
+/// So many causes that share one of them are compared.
 const COMPARED: usize = 50;
 /// So many of the last successes are looked through for a log.
 const SUCCESSES: usize = 200;
@@ -122,13 +124,21 @@ pub(super) fn similar(
 /// Other signatures whose causes share words with this one, the most alike first.
 fn alike(conn: &Connection, cause: &str, except: Option<i64>) -> Result<Vec<(i64, f64)>, Trouble> {
     let wanted = similarity::words(cause);
-    if wanted.is_empty() {
+    // the rare words tell causes apart; looking for the common ones too would only find everything
+    let mut known = Vec::new();
+    for word in &wanted {
+        let sql = "SELECT count FROM cause_words WHERE word = ?1";
+        known.extend(first::<u64>(conn, sql, [word])?.map(|count| (count, word.as_str())));
+    }
+    known.sort_unstable();
+    known.truncate(TELLING);
+    if known.is_empty() {
         return Ok(Vec::new());
     }
     let mut statement =
         conn.prepare_cached("SELECT rowid FROM causes WHERE causes MATCH ?1 ORDER BY rank LIMIT ?2")?;
     let candidates = statement
-        .query_map(params![any_of(wanted.iter().map(String::as_str)), COMPARED], |row| row.get::<_, i64>(0))?
+        .query_map(params![any_of(known.into_iter().map(|(_, word)| word)), COMPARED], |row| row.get::<_, i64>(0))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut scored = Vec::new();
     for id in candidates.into_iter().filter(|id| Some(*id) != except) {
@@ -185,19 +195,29 @@ pub(super) fn last_success(
     Ok(log.map(LogId::from_bytes))
 }
 
+/// From the counts of whole days, and of the hours before the first and after the last of them.
 pub(super) fn summary(conn: &Connection, from: Timestamp, to: Timestamp) -> Result<Summary, Trouble> {
     let mut summary = Summary::over(from, to);
     let hour = |at: Timestamp| at.as_millisecond() / 3_600_000;
+    let (from, to) = (hour(summary.from), hour(summary.to));
+    let (first_day, last_day) = ((from + 23) / 24, to / 24);
+    let spans = match first_day < last_day {
+        true => [(1, from, first_day * 24), (24, first_day, last_day), (1, last_day * 24, to)],
+        false => [(1, from, to), (24, 0, 0), (1, 0, 0)],
+    };
     let mut statement = conn.prepare_cached(
-        "SELECT status, category, severity, origin, count FROM hours WHERE hour >= ?1 AND hour < ?2 AND count > 0",
+        "SELECT status, category, severity, origin, count FROM spans
+         WHERE hours = ?1 AND start >= ?2 AND start < ?3 AND count > 0",
     )?;
-    let counts = statement.query_map([hour(summary.from), hour(summary.to)], |row| {
-        Ok(Facet::new([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get(4)?))
-    })?;
-    for facet in counts {
-        let facet = facet?;
-        if let Some(status) = facet.status {
-            summary.add(status, facet.verdict(), facet.count);
+    for (hours, from, to) in spans {
+        let counts = statement.query_map([hours, from, to], |row| {
+            Ok(Facet::new([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get(4)?))
+        })?;
+        for facet in counts {
+            let facet = facet?;
+            if let Some(status) = facet.status {
+                summary.add(status, facet.verdict(), facet.count);
+            }
         }
     }
     Ok(summary)

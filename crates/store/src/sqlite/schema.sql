@@ -74,37 +74,46 @@ CREATE TABLE facets (
   count INTEGER NOT NULL,
   PRIMARY KEY (status, category, severity, origin)
 ) WITHOUT ROWID;
--- The same by the hour of the start.
-CREATE TABLE hours (
-  hour INTEGER NOT NULL,
+-- The same by the time of the start: for every hour, and for every day (24 hours), both counted from 1970 in UTC.
+CREATE TABLE spans (
+  hours INTEGER NOT NULL,                -- 1 or 24
+  start INTEGER NOT NULL,                -- in units of `hours`
   status TEXT NOT NULL, category TEXT NOT NULL, severity TEXT NOT NULL, origin TEXT NOT NULL,
   count INTEGER NOT NULL,
-  PRIMARY KEY (hour, status, category, severity, origin)
+  PRIMARY KEY (hours, start, status, category, severity, origin)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER experiment_added AFTER INSERT ON experiments BEGIN
   INSERT INTO facets VALUES (new.status, new.category, new.severity, new.origin, 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
-  INSERT INTO hours VALUES ((new.key >> 21) / 3600000, new.status, new.category, new.severity, new.origin, 1)
+  INSERT INTO spans VALUES
+      (1, (new.key >> 21) / 3600000, new.status, new.category, new.severity, new.origin, 1),
+      (24, (new.key >> 21) / 86400000, new.status, new.category, new.severity, new.origin, 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
   UPDATE signatures SET count = count + 1 WHERE id = new.signature;
 END;
 CREATE TRIGGER experiment_changed AFTER UPDATE OF status, category, severity, origin, signature ON experiments BEGIN
   UPDATE facets SET count = count - 1 WHERE status = old.status AND category = old.category
     AND severity = old.severity AND origin = old.origin;
-  UPDATE hours SET count = count - 1 WHERE hour = (old.key >> 21) / 3600000 AND status = old.status
+  UPDATE spans SET count = count - 1 WHERE hours = 1 AND start = (old.key >> 21) / 3600000 AND status = old.status
+    AND category = old.category AND severity = old.severity AND origin = old.origin;
+  UPDATE spans SET count = count - 1 WHERE hours = 24 AND start = (old.key >> 21) / 86400000 AND status = old.status
     AND category = old.category AND severity = old.severity AND origin = old.origin;
   UPDATE signatures SET count = count - 1 WHERE id = old.signature;
   INSERT INTO facets VALUES (new.status, new.category, new.severity, new.origin, 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
-  INSERT INTO hours VALUES ((new.key >> 21) / 3600000, new.status, new.category, new.severity, new.origin, 1)
+  INSERT INTO spans VALUES
+      (1, (new.key >> 21) / 3600000, new.status, new.category, new.severity, new.origin, 1),
+      (24, (new.key >> 21) / 86400000, new.status, new.category, new.severity, new.origin, 1)
     ON CONFLICT DO UPDATE SET count = count + 1;
   UPDATE signatures SET count = count + 1 WHERE id = new.signature;
 END;
 CREATE TRIGGER experiment_removed AFTER DELETE ON experiments BEGIN
   UPDATE facets SET count = count - 1 WHERE status = old.status AND category = old.category
     AND severity = old.severity AND origin = old.origin;
-  UPDATE hours SET count = count - 1 WHERE hour = (old.key >> 21) / 3600000 AND status = old.status
+  UPDATE spans SET count = count - 1 WHERE hours = 1 AND start = (old.key >> 21) / 3600000 AND status = old.status
+    AND category = old.category AND severity = old.severity AND origin = old.origin;
+  UPDATE spans SET count = count - 1 WHERE hours = 24 AND start = (old.key >> 21) / 86400000 AND status = old.status
     AND category = old.category AND severity = old.severity AND origin = old.origin;
   UPDATE signatures SET count = count - 1 WHERE id = old.signature;
 END;
@@ -121,8 +130,9 @@ CREATE VIRTUAL TABLE search USING fts5 (
   name, type, command, cause, words,
   content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
--- What a failure is compared with. rowid = signatures.id.
+-- What a failure is compared with, rowid = signatures.id; and in how many of them a word occurs.
 CREATE VIRTUAL TABLE causes USING fts5 (words, content = '', contentless_delete = 1);
+CREATE TABLE cause_words (word TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 
 -- For the model: replies by key, and what was spent by UTC day.
 CREATE TABLE replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL, kept_at INTEGER NOT NULL);

@@ -2,7 +2,7 @@
 
 use coroner_diagnosis::{Category, Origin, Severity};
 
-use crate::Status;
+use crate::{Status, query};
 
 /// More words than this narrow nothing down any more.
 const MOST_WORDS: usize = 32;
@@ -39,14 +39,15 @@ impl Words {
     }
 }
 
-/// The expression for all of these words; `None` if there is nothing in `typed` that could occur.
-pub(super) fn expression(typed: &str, words: &Words) -> Option<String> {
-    let all = typed.split(|c: char| c.is_whitespace() || c == '\0');
-    let quoted: Vec<_> = all
-        .filter(|word| word.chars().any(char::is_alphanumeric))
+/// The expression for all of these words, or for words that begin like them; `None` if there is nothing in `typed` that
+/// could occur.
+pub(super) fn expression(typed: &str, as_beginnings: bool, words: &Words) -> Option<String> {
+    let quoted: Vec<_> = query::words(typed)
         .take(MOST_WORDS)
-        // the last word of each may be only a beginning
-        .map(|word| format!("\"{}\" *", word.replace('"', "\"\"")))
+        .map(|word| {
+            let beginning = if as_beginnings && query::is_beginning(word) { " *" } else { "" };
+            format!("\"{}\"{beginning}", word.replace('"', "\"\""))
+        })
         .collect();
     if quoted.is_empty() {
         return None;
@@ -72,17 +73,17 @@ mod tests {
     fn nothing_typed_is_syntax() {
         let none = Words::default();
         for (typed, expected) in [
-            ("cuda", Some(r#""cuda" *"#)),
-            ("CUDA out", Some(r#""CUDA" * AND "out" *"#)),
-            ("a OR b", Some(r#""a" * AND "OR" * AND "b" *"#)),
-            (r#"say "hi" NEAR(x)"#, Some(r#""say" * AND """hi""" * AND "NEAR(x)" *"#)),
-            ("name:x* ^y -z", Some(r#""name:x*" * AND "^y" * AND "-z" *"#)),
-            ("a\0b", Some(r#""a" * AND "b" *"#)),
+            ("cuda", Some(r#""cuda""#)),
+            ("CUDA out", Some(r#""CUDA" AND "out""#)),
+            ("a OR b", Some(r#""a" AND "OR" AND "b""#)),
+            (r#"say "hi" NEAR(x)"#, Some(r#""say" AND """hi""" AND "NEAR(x)""#)),
+            ("name:x* ^y -z", Some(r#""name:x*" AND "^y" AND "-z""#)),
+            ("a\0b", Some(r#""a" AND "b""#)),
             ("", None),
             (" -- * \" ", None),
         ] {
             let expected = expected.map(|e| format!("{SEARCHED} : ({e})"));
-            assert_eq!(expression(typed, &none), expected, "{typed:?}");
+            assert_eq!(expression(typed, false, &none), expected, "{typed:?}");
         }
         let failed = Words {
             status: Some(Status::TestFailed),
@@ -90,8 +91,8 @@ mod tests {
             signature: Some("v1:00ff".into()),
             ..none
         };
-        let expected = "{name type command cause} : (\"x\" *) AND words : statustestfailed AND words : \
+        let expected = "{name type command cause} : (\"x\" AND \"tor\" *) AND words : statustestfailed AND words : \
                         categoryimporterror AND words : signaturev100ff";
-        assert_eq!(expression("x", &failed).as_deref(), Some(expected));
+        assert_eq!(expression("x tor", true, &failed).as_deref(), Some(expected));
     }
 }
