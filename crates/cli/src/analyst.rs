@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use async_trait::async_trait;
 use coroner_diagnosis::{
-    Ask, Capture, Diagnosis, Examined, FailureKind, ModelFailure, Question, Redactor, Reply, RuleFile, RuleSet, Settings,
-    conclude, diagnose, examine,
+    Ask, Capture, Diagnosis, Examined, FailureKind, ModelFailure, Question, Redactor, Reply, RuleFile,
+    RuleSet, Settings, conclude, diagnose, examine,
 };
 use coroner_llm::{
     ANTHROPIC_URL, Anthropic, Asker, Credential, DEFAULT_MODEL, KeySource, Ledger, LedgerError, Limits,
@@ -58,6 +58,11 @@ impl Analyst {
         Ok(Self { rules, settings, asker, runtime })
     }
 
+    /// Is there a model to ask?
+    pub(crate) fn asks(&self) -> bool {
+        self.asker.is_some()
+    }
+
     /// Why it failed.
     pub(crate) fn diagnose(&self, capture: &Capture) -> Diagnosis {
         let mut asked = None;
@@ -68,7 +73,9 @@ impl Analyst {
         });
         let kind = diagnosis.provenance.model_failure.as_ref().map(|f| f.kind);
         match (asked, &self.asker) {
-            (Some((question, cached)), Some(asker)) if matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded)) => {
+            (Some((question, cached)), Some(asker))
+                if matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded)) =>
+            {
                 // a reply that does not stand up is not kept; a ledger that can't forget will say so at the next question
                 _ = self.runtime.block_on(asker.forget(&question));
                 if !cached {

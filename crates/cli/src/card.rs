@@ -22,6 +22,8 @@ const LABEL: usize = 8;
 /// What is known beside the diagnosis.
 #[derive(Debug, Default)]
 pub(crate) struct Facts<'a> {
+    /// What to call the experiment, where that is not its id: "exp 1432".
+    pub(crate) name: Option<&'a str>,
     /// What was run: "train.py".
     pub(crate) subject: Option<&'a str>,
     pub(crate) exit: Option<&'a Exit>,
@@ -84,7 +86,7 @@ impl Card {
             left[2].to_owned(),
         ]
         .join(dot);
-        let id = self.clean(&diagnosis.experiment_id);
+        let id = self.clean(facts.name.unwrap_or(&diagnosis.experiment_id));
         let id =
             if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) { format!("exp {id}") } else { id };
         let subject = facts.subject.map(|subject| self.clean(subject)).unwrap_or_default();

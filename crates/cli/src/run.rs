@@ -1,20 +1,33 @@
 //! `coroner run`: runs a command as if we were not there; if it fails, says why.
 
+mod autopsy;
 mod log;
 mod memory;
 mod pty;
 mod pump;
+mod record;
 mod signals;
 mod start;
 mod supervise;
 mod tree;
 
+use std::io::{self, Write};
+use std::path::Path;
+
 use anyhow::Context as _;
+use coroner_diagnosis::Diagnosis;
+use coroner_store::Log;
 
-use crate::args::RunArgs;
-use crate::context::{Context, Failed};
-use supervise::{Spec, supervise};
+use crate::args::{Format, RunArgs};
+use crate::card::{Facts, card};
+use crate::context::{Context, Failed, complain};
+use crate::quantities::counted;
+use autopsy::{Autopsy, Found};
+use record::{Record, Sink};
+use signals::Signals;
+use supervise::{Outcome, Spec, supervise};
 
+/// Whatever happens to us, the status is the command's.
 pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     let settings = &context.config.run;
     let spec = Spec {
@@ -25,10 +38,101 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
         grace: settings.grace,
         log_limit: settings.log_limit,
     };
-    let log = tempfile::tempfile().context("can't keep a log")?;
-    let outcome = supervise(&spec, log).context("can't watch a command")?;
+    let record = Record::begin(args, context, crate::analyst::runtime()?)?;
+    let mut signals = Signals::take().context("can't take signals")?;
+    let mut outcome = supervise(&spec, &mut signals, record.log()).context("can't watch a command")?;
+    let status = u8::try_from(outcome.status).unwrap_or(u8::MAX);
+
+    let log = record.keep_log(&mut outcome);
+    if outcome.exit.succeeded() || outcome.reader_gone {
+        record.passed(&outcome, log);
+        signals.obey(status);
+    } else {
+        failed(args, context, &record, signals, &outcome, log);
+    }
+    say_what_is_left(context, &outcome);
+    record.tidy_up();
     if outcome.interrupted {
+        // a shell goes on with its loop unless it sees that Ctrl-C has ended us
         _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
     }
-    Ok(u8::try_from(outcome.status).unwrap_or(1))
+    Ok(status)
+}
+
+/// The row gets its end before anything that takes time; what a model adds comes after.
+fn failed(
+    args: &RunArgs,
+    context: &Context,
+    record: &Record<'_>,
+    signals: Signals,
+    outcome: &Outcome<Sink>,
+    log: Option<Log>,
+) {
+    let autopsy = Autopsy::new(args, context, record, outcome, log.as_ref());
+    let by_rules = autopsy.as_ref().map(Autopsy::by_rules);
+    record.failed(outcome, log, by_rules.as_ref().ok().map(|found| &found.diagnosis));
+    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX));
+    let found = match (&autopsy, by_rules) {
+        (Ok(autopsy), Ok(by_rules)) => {
+            let by_model = autopsy.by_model().inspect(|found| record.attach(&found.diagnosis));
+            by_model.unwrap_or(by_rules)
+        }
+        (Err(error), _) | (_, Err(error)) => return complain(&format!("no diagnosis: {error}")),
+    };
+    tell(args, context, record, outcome, &found);
+}
+
+fn say_what_is_left<W>(context: &Context, outcome: &Outcome<W>) {
+    if outcome.left_behind > 0 {
+        let left = counted(
+            outcome.left_behind as u64,
+            "process that it started still runs",
+            "processes that it started still run",
+        );
+        context.note(&left);
+    }
+}
+
+/// Shows the diagnosis where the command's own last words stand.
+fn tell<W>(args: &RunArgs, context: &Context, record: &Record<'_>, outcome: &Outcome<W>, found: &Found) {
+    if let Some(path) = &args.diagnosis
+        && let Err(error) = write(path, &found.diagnosis)
+    {
+        complain(&format!("{error:#}"));
+    }
+    let face = context.err();
+    let more: Vec<String> =
+        record.number().map(|number| format!("coroner show {number}")).into_iter().collect();
+    let name = record.name();
+    let mut text = String::new();
+    if outcome.log.last.is_some_and(|byte| byte != b'\n') {
+        text.push('\n');
+    }
+    if context.format == Format::Json {
+        text.push_str(&serde_json::to_string(&found.diagnosis).unwrap_or_default());
+        text.push('\n');
+    } else {
+        if face.colour {
+            // the command may have died in the middle of a colour
+            text.push_str("\x1b[0m");
+        }
+        let subject = autopsy::subject(&args.command);
+        let facts = Facts {
+            name: name.as_deref(),
+            subject: Some(&subject),
+            exit: Some(&outcome.exit),
+            log_lines: Some(found.log_lines),
+            alike: found.alike,
+            more: &more,
+            whole: false,
+        };
+        text.push_str(&card(&found.diagnosis, &facts, face));
+    }
+    // nobody may be left to read it
+    _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn write(path: &Path, diagnosis: &Diagnosis) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(diagnosis)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("can't write the diagnosis to {}", path.display()))
 }

@@ -78,6 +78,7 @@ fn usual(face: Face) -> String {
     let exit = exit(End::Exited { code: 1 });
     let more = ["coroner show 1432".to_owned()];
     let facts = Facts {
+        name: None,
         subject: Some("train.py"),
         exit: Some(&exit),
         log_lines: Some(300_041),

@@ -64,7 +64,8 @@ impl Layers {
             self.variables.push(name);
         }
         let unknown = env.names_with("CORONER_").filter(|name| {
-            *name != "CORONER_CONFIG"
+            // the file, and the scripted model of demonstrations
+            !["CORONER_CONFIG", "CORONER_MODEL_SCRIPT"].contains(name)
                 && KEYS.iter().all(|(key, kind)| *kind == Kind::Table || variable(key) != *name)
         });
         Ok(unknown

@@ -1,8 +1,12 @@
 //! The log of a run: both streams as they came, the first and the last of it where there is too much.
 
+mod recent;
+
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) use recent::Recent;
 
 /// Of a log that is too long this much of the end is kept, or half of the limit if that is less: what killed a run
 /// stands at its end.
@@ -17,6 +21,7 @@ pub(super) struct Capped<W> {
     tail_limit: usize,
     limit: u64,
     facts: LogFacts,
+    recent: Recent,
 }
 
 /// What became of the log.
@@ -28,6 +33,8 @@ pub(crate) struct LogFacts {
     pub(crate) left_out: u64,
     /// It could not be kept from some point on.
     pub(crate) failed: Option<io::Error>,
+    /// Its last byte: what we say next begins on a line of its own.
+    pub(crate) last: Option<u8>,
 }
 
 impl<W: Write> Capped<W> {
@@ -40,12 +47,14 @@ impl<W: Write> Capped<W> {
             tail_limit: usize::try_from(tail).unwrap_or(0),
             limit,
             facts: LogFacts::default(),
+            recent: Recent::default(),
         }
     }
 
     /// Keeps `bytes`. A log that can't be written is a fact about the log, not about the run: the rest goes on.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.facts.bytes += bytes.len() as u64;
+        self.facts.last = bytes.last().copied().or(self.facts.last);
         let now = bytes.len().min(usize::try_from(self.head).unwrap_or(usize::MAX));
         let (now, later) = bytes.split_at(now);
         self.head -= now.len() as u64;
@@ -58,6 +67,7 @@ impl<W: Write> Capped<W> {
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        self.recent.add(bytes);
         if self.facts.failed.is_none()
             && let Err(error) = self.to.write_all(bytes)
         {
@@ -66,7 +76,7 @@ impl<W: Write> Capped<W> {
     }
 
     /// Writes the last of it, behind a line that says how much is missing.
-    pub(super) fn finish(mut self) -> (W, LogFacts) {
+    pub(super) fn finish(mut self) -> (W, LogFacts, Recent) {
         let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
         let mut tail = tail.as_slice();
         if self.facts.left_out > 0 {
@@ -88,7 +98,7 @@ impl<W: Write> Capped<W> {
         {
             self.facts.failed = Some(error);
         }
-        (self.to, self.facts)
+        (self.to, self.facts, self.recent)
     }
 }
 
@@ -126,7 +136,9 @@ mod tests {
         for piece in pieces {
             log.add(piece);
         }
-        log.finish()
+        let (to, facts, recent) = log.finish();
+        assert!(recent.is_whole() && recent.bytes() == to, "what is read later is what was kept");
+        (to, facts)
     }
 
     #[test]
@@ -178,7 +190,7 @@ mod tests {
         let mut log = Capped::new(Full(5), 100);
         log.add(b"1234567");
         log.add(b"89");
-        let (_, facts) = log.finish();
+        let (_, facts, _) = log.finish();
         assert_eq!(facts.bytes, 9);
         assert_eq!(facts.failed.unwrap().kind(), io::ErrorKind::StorageFull);
     }

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::signal::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -10,8 +11,13 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
+use super::tree::has_terminal;
+
 /// Taken so that we outlive the command, and passed on to it.
 const PASSED_ON: [i32; 8] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH];
+
+/// Of which these tell a process to end.
+pub(super) const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 /// A signal that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +29,41 @@ pub(super) struct Arrived {
 }
 
 /// The signals that we take, delivered through a descriptor that can be polled.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
+    shared_terminal: bool,
 }
 
 impl Signals {
     /// Takes them, but for those that we were started to ignore (as nohup does): the command inherits that.
-    /// `and_stop`: SIGTSTP too, where no terminal stops us and the command together.
-    pub(super) fn take(and_stop: bool) -> std::io::Result<Self> {
+    /// Where a terminal stops us and the command together, stopping is left to it.
+    pub(super) fn take() -> std::io::Result<Self> {
+        let shared_terminal = has_terminal();
         let (read, write) = UnixStream::pair()?;
         write.set_nonblocking(true)?;
         let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        let wanted = PASSED_ON.into_iter().chain(and_stop.then_some(SIGTSTP));
+        let wanted = PASSED_ON.into_iter().chain((!shared_terminal).then_some(SIGTSTP));
         let wanted = wanted.filter(|signal| ignored & (1 << (signal - 1)) == 0).chain([SIGCHLD]);
-        Ok(Self { delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)? })
+        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
+        Ok(Self { delivery, shared_terminal })
+    }
+
+    /// Do we belong to a terminal, whose driver signals us and what we start together?
+    pub(super) fn shared_terminal(&self) -> bool {
+        self.shared_terminal
+    }
+
+    /// From now on, whoever tells us to end ends us: the command is over, and only we are still busy.
+    pub(super) fn obey(mut self, status: u8) {
+        std::thread::spawn(move || {
+            loop {
+                let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
+                _ = poll(&mut fds, None);
+                if self.arrived().iter().any(|arrived| ENDS.contains(&arrived.signal)) {
+                    std::process::exit(i32::from(status));
+                }
+            }
+        });
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

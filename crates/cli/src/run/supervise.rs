@@ -11,16 +11,14 @@ use coroner_diagnosis::{End, Exit};
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group};
-use signal_hook::consts::signal::{
-    SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH,
-};
+use signal_hook::consts::signal::{SIGCHLD, SIGINT, SIGKILL, SIGPIPE, SIGTSTP, SIGWINCH};
 
-use super::log::{Capped, LogFacts, Shared};
+use super::log::{Capped, LogFacts, Recent, Shared};
 use super::memory::{Look, OomKills, Watch};
 use super::pump::{Stopped, pump, timespec};
-use super::signals::{Arrived, Signals};
+use super::signals::{Arrived, ENDS, Signals};
 use super::start::start;
-use super::tree::{Tree, has_terminal, kill_all, state};
+use super::tree::{Tree, kill_all, state};
 
 /// Once the command was ended by force, output that nobody takes is not waited for longer than this.
 const UNREAD: Duration = Duration::from_secs(2);
@@ -50,14 +48,18 @@ pub(crate) struct Outcome<W> {
     /// Processes that it left running.
     pub(crate) left_behind: usize,
     pub(crate) log: LogFacts,
+    pub(crate) recent: Recent,
     /// Where the log was written, if it can still be had.
     pub(crate) written: Option<W>,
 }
 
-/// Runs it. The log goes to `log`. An error means that not even the attempt could be made.
-pub(crate) fn supervise<W: Write + Send + 'static>(spec: &Spec<'_>, log: W) -> io::Result<Outcome<W>> {
-    let shared_terminal = has_terminal();
-    let signals = Signals::take(!shared_terminal)?;
+/// Runs it. The log goes to `log`, the signals come from `signals`, which were taken before anything else began. An error means that not even the attempt could be made.
+pub(crate) fn supervise<W: Write + Send + 'static>(
+    spec: &Spec<'_>,
+    signals: &mut Signals,
+    log: W,
+) -> io::Result<Outcome<W>> {
+    let shared_terminal = signals.shared_terminal();
     // orphans of the command become ours, so that they can be found; where that is refused, they are init's
     _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let oom_before = OomKills::now();
@@ -111,9 +113,10 @@ pub(crate) fn supervise<W: Write + Send + 'static>(spec: &Spec<'_>, log: W) -> i
 }
 
 fn outcome<W: Write>(exit: Exit, status: i32, log: &Shared<W>) -> Outcome<W> {
-    let (written, log) =
-        log.take().map(Capped::finish).map(|(to, facts)| (Some(to), facts)).unwrap_or_default();
-    Outcome { exit, status, reader_gone: false, interrupted: false, left_behind: 0, log, written }
+    let kept = log.take().map(Capped::finish);
+    let (written, log, recent) =
+        kept.map(|(to, facts, recent)| (Some(to), facts, recent)).unwrap_or_default();
+    Outcome { exit, status, reader_gone: false, interrupted: false, left_behind: 0, log, recent, written }
 }
 
 fn start_pumps<W: Write + Send + 'static>(
@@ -134,7 +137,7 @@ fn start_pumps<W: Write + Send + 'static>(
 /// A command while it runs.
 struct Run<'a> {
     pid: Pid,
-    signals: Signals,
+    signals: &'a mut Signals,
     sizer: Option<super::pty::Sizer>,
     /// The terminal's driver signals us and the command together; else it has a group of its own.
     shared_terminal: bool,
@@ -201,7 +204,7 @@ impl Run<'_> {
                 return;
             }
             SIGINT if arrived.from_terminal => self.interrupted = true,
-            SIGINT | SIGTERM | SIGHUP | SIGQUIT => self.asked_to_end = true,
+            signal if ENDS.contains(&signal) => self.asked_to_end = true,
             _ => {}
         }
         self.pass_on(arrived);
@@ -275,10 +278,7 @@ impl Run<'_> {
                 Ok(why) => stopped.push(why),
                 Err(RecvTimeoutError::Disconnected) => return stopped,
                 Err(RecvTimeoutError::Timeout) => {
-                    for arrived in self.signals.arrived() {
-                        let end = matches!(arrived.signal, SIGINT | SIGTERM | SIGHUP | SIGQUIT);
-                        self.asked_to_end |= end;
-                    }
+                    self.asked_to_end |= self.signals.arrived().iter().any(|a| ENDS.contains(&a.signal));
                     if (self.forced.is_some() || self.asked_to_end) && since.elapsed() >= UNREAD {
                         return stopped;
                     }
