@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::log::Log;
-use crate::rules::{About, RuleSet, Strength};
+use crate::rules::{About, RuleSet, Start, Strength};
 use crate::signal::{Signal, is_progress, signal};
 
 /// A line worth talking about.
@@ -95,21 +95,13 @@ pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: Abou
     out
 }
 
-/// Every rule that speaks of the line, the most precise first.
-pub(crate) fn rules_of(log: &Log, piece: usize, rules: &RuleSet, starting: &mut Vec<u32>) -> Vec<u32> {
-    let line = log.clean(piece);
-    rules.starting(line, starting);
-    let mut found: Vec<u32> = starting.iter().copied().filter(|r| rules.at(*r).matches(line)).collect();
+fn best_rule(log: &Log, piece: usize, rules: &RuleSet, about: About<'_>, starting: &mut Vec<Start>) -> Option<u32> {
+    let mut found = rules.speaking(log.clean(piece), starting);
     found.sort_by_key(|r| {
         let rule = rules.at(*r);
         // a symptom's own wording tells more of its line than a hint's words
         std::cmp::Reverse((rule.strength != Strength::Hint, rule.strength, rule.own, rule.is_particular()))
     });
-    found
-}
-
-fn best_rule(log: &Log, piece: usize, rules: &RuleSet, about: About<'_>, starting: &mut Vec<u32>) -> Option<u32> {
-    let found = rules_of(log, piece, rules, starting);
     found.into_iter().find(|r| rules.at(*r).concerns(about) && holds_here(log, piece, rules, *r))
 }
 

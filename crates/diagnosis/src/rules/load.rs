@@ -1,12 +1,13 @@
 //! All rules together: ours from the table that the build script made, a user's own from TOML.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::spec::{self, RuleFault, RuleSpec, Strength};
-use super::{Pattern, Rule, RuleSet};
+use super::{Pattern, Rule, RuleSet, Start};
 use crate::terms::{Category, Origin, Severity};
 
 /// A rule of ours, as the build script wrote it.
@@ -21,7 +22,7 @@ struct BuiltIn {
     why: &'static str,
     file: &'static str,
     patterns: &'static [&'static str],
-    literals: &'static [&'static str],
+    literals: &'static [&'static [&'static str]],
     unless: &'static [&'static str],
     near: &'static [&'static str],
     within: usize,
@@ -49,8 +50,7 @@ pub struct RuleFile<'a> {
 pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     let mut faults = Vec::new();
     let mut rules: Vec<Rule> = BUILT_IN.iter().map(Rule::from).collect();
-    let mut literals: Vec<Vec<Cow<'static, str>>> =
-        BUILT_IN.iter().map(|b| b.literals.iter().map(|l| Cow::Borrowed(*l)).collect()).collect();
+    let mut literals: Vec<Literals> = BUILT_IN.iter().map(|b| Literals::BuiltIn(b.literals)).collect();
     let mut index: HashMap<Cow<'static, str>, usize> = HashMap::new();
     if !own.is_empty() {
         index.extend(rules.iter().enumerate().map(|(i, r)| (r.id.clone(), i)));
@@ -58,7 +58,7 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     for file in own {
         for sound in spec::read(file.name, file.text, &mut faults) {
             let rule = Rule::own(sound.spec, file.name);
-            let starts = sound.literals.into_iter().map(Cow::Owned).collect();
+            let starts = Literals::Own(sound.literals);
             match index.get(&rule.id) {
                 Some(i) if !rules[*i].own => {
                     rules[*i] = rule;
@@ -81,21 +81,51 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut starts: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (i, literals) in literals.iter().enumerate() {
-        for literal in literals {
-            // rules are counted in thousands, never in billions
-            starts.entry(literal).or_default().push(i as u32);
-        }
+    let mut starts: HashMap<&str, Vec<Start>> = HashMap::with_capacity(4 * rules.len());
+    let mut texts: Vec<&str> = Vec::with_capacity(4 * rules.len());
+    for (rule, literals) in literals.iter().enumerate() {
+        literals.each(|pattern, text| {
+            // rules are counted in thousands and patterns in dozens
+            let start = Start { rule: rule as u32, pattern: pattern as u32 };
+            match starts.entry(text) {
+                Entry::Occupied(mut all) => all.get_mut().push(start),
+                Entry::Vacant(slot) => {
+                    slot.insert(vec![start]);
+                    texts.push(text);
+                }
+            }
+        });
     }
-    match AhoCorasick::builder().ascii_case_insensitive(true).build(starts.keys()) {
-        Ok(literals) => Ok(RuleSet { literals, starts: starts.into_values().collect(), rules }),
+    // built at every start of the program and run over single lines: quickly built counts
+    let automaton = AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(AhoCorasickKind::NoncontiguousNFA))
+        .prefilter(false)
+        .build(&texts);
+    let starts = texts.iter().map(|text| starts.remove(text).unwrap_or_default()).collect();
+    match automaton {
+        Ok(automaton) => Ok(RuleSet { literals: automaton, starts, rules }),
         Err(e) => Err(vec![RuleFault {
             file: own.first().map_or("built in", |f| f.name).to_owned(),
             line: 1,
             rule: None,
             reason: format!("the rules together are too large: {e}"),
         }]),
+    }
+}
+
+/// The literals of a rule's patterns.
+enum Literals {
+    BuiltIn(&'static [&'static [&'static str]]),
+    Own(Vec<Vec<String>>),
+}
+
+impl Literals {
+    fn each<'a>(&'a self, mut f: impl FnMut(usize, &'a str)) {
+        match self {
+            Self::BuiltIn(all) => all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, l))),
+            Self::Own(all) => all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, l))),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
-use regex::Regex;
 
 use crate::terms::{Category, Origin, Severity};
 pub use load::RuleFile;
@@ -59,7 +58,7 @@ pub struct Rule {
 #[derive(Debug)]
 pub(crate) struct Pattern {
     source: Cow<'static, str>,
-    regex: OnceLock<Option<Regex>>,
+    regex: OnceLock<Option<regex_automata::meta::Regex>>,
 }
 
 impl Pattern {
@@ -67,14 +66,34 @@ impl Pattern {
         Self { source, regex: OnceLock::new() }
     }
 
-    fn regex(&self) -> Option<&Regex> {
+    /// Compiled for single lines: quickly built and small matters more than quickly run, hundreds of them are kept.
+    /// `\w`, `\d`, `\s` and `\b` mean ASCII unless a class holds other characters.
+    fn regex(&self) -> Option<&regex_automata::meta::Regex> {
+        let build = |unicode: bool| {
+            let config = regex_automata::meta::Config::new().hybrid(false).dfa(false).onepass(false).utf8_empty(false);
+            let syntax = regex_automata::util::syntax::Config::new().unicode(unicode).utf8(false);
+            regex_automata::meta::Builder::new().configure(config).syntax(syntax).build(&self.source).ok()
+        };
         // parsed already when the rule was loaded; what can still fail is the size limit, which a test holds
         // for our own rules and `coroner rules check` for others
-        self.regex.get_or_init(|| Regex::new(&self.source).ok()).as_ref()
+        self.regex.get_or_init(|| build(false).or_else(|| build(true))).as_ref()
     }
 
     fn is_match(&self, line: &str) -> bool {
         self.regex().is_some_and(|r| r.is_match(line))
+    }
+
+    /// The named captures, if it matches.
+    fn captures(&self, line: &str) -> Option<Vec<(String, String)>> {
+        let regex = self.regex()?;
+        let mut found = regex.create_captures();
+        regex.captures(line, &mut found);
+        if !found.is_match() {
+            return None;
+        }
+        let names = found.group_info().pattern_names(regex_automata::PatternID::ZERO).enumerate();
+        let text = |span: regex_automata::Span| String::from_utf8_lossy(&line.as_bytes()[span.range()]).into_owned();
+        Some(names.filter_map(|(i, name)| Some((name?.to_owned(), text(found.get_group(i)?)))).collect())
     }
 }
 
@@ -98,10 +117,6 @@ impl Captures {
 
     pub(crate) fn set(&mut self, name: &str, value: String) {
         self.0.push((name.to_owned(), value));
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 }
 
@@ -153,14 +168,10 @@ impl Rule {
     pub(crate) fn captures<'a>(&self, line: &str, neighbours: impl Iterator<Item = &'a str>) -> Captures {
         let mut found = Captures::default();
         let mut take = |patterns: &[Pattern], line: &str| {
-            for pattern in patterns {
-                let Some(regex) = pattern.regex() else { continue };
-                let Some(caps) = regex.captures(line) else { continue };
-                for name in regex.capture_names().flatten() {
-                    if let Some(m) = caps.name(name)
-                        && found.get(name).is_none()
-                    {
-                        found.set(name, m.as_str().to_owned());
+            for captures in patterns.iter().filter_map(|p| p.captures(line)) {
+                for (name, text) in captures {
+                    if found.get(&name).is_none() {
+                        found.set(&name, text);
                     }
                 }
                 return true;
@@ -187,13 +198,20 @@ impl Rule {
     }
 }
 
+/// A pattern of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Start {
+    pub(crate) rule: u32,
+    pattern: u32,
+}
+
 /// All the rules that are in force, ready to be matched.
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
     literals: AhoCorasick,
-    /// for each literal the rules of which it can be the start
-    starts: Vec<Vec<u32>>,
+    /// for each literal the patterns of which it can be the start
+    starts: Vec<Vec<Start>>,
 }
 
 impl RuleSet {
@@ -229,13 +247,24 @@ impl RuleSet {
         &self.rules[index as usize]
     }
 
-    /// The rules whose literals stand in `line`, each once, into `out`.
-    pub(crate) fn starting(&self, line: &str, out: &mut Vec<u32>) {
-        out.clear();
+    /// The rules that speak of `line`, neighbours apart, each once. `starting` is room to work in.
+    pub(crate) fn speaking(&self, line: &str, starting: &mut Vec<Start>) -> Vec<u32> {
+        starting.clear();
         for hit in self.literals.find_overlapping_iter(line) {
-            out.extend_from_slice(&self.starts[hit.pattern().as_usize()]);
+            starting.extend_from_slice(&self.starts[hit.pattern().as_usize()]);
         }
-        out.sort_unstable();
-        out.dedup();
+        starting.sort_unstable();
+        starting.dedup();
+        let mut found: Vec<u32> = Vec::new();
+        for start in starting.iter() {
+            let rule = &self.rules[start.rule as usize];
+            if found.last() != Some(&start.rule)
+                && rule.patterns[start.pattern as usize].is_match(line)
+                && !rule.unless.iter().any(|u| u.is_match(line))
+            {
+                found.push(start.rule);
+            }
+        }
+        found
     }
 }

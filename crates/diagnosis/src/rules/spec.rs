@@ -89,8 +89,8 @@ fn twenty() -> usize {
 /// A rule whose TOML is sound.
 pub(crate) struct Sound {
     pub(crate) spec: RuleSpec,
-    /// of which every match contains one, in lower case
-    pub(crate) literals: Vec<String>,
+    /// for each pattern the literals of which every match contains one, in lower case
+    pub(crate) literals: Vec<Vec<String>>,
     /// 1-based, in its file
     pub(crate) line: usize,
 }
@@ -143,7 +143,7 @@ fn id_before(text: &str, offset: usize) -> Option<String> {
 }
 
 /// The literals that start the rule, or everything that is wrong with it.
-fn check(spec: &RuleSpec) -> Result<Vec<String>, Vec<String>> {
+fn check(spec: &RuleSpec) -> Result<Vec<Vec<String>>, Vec<String>> {
     let mut wrong = Vec::new();
     let mut literals = Vec::new();
     let mut bound: Option<BTreeSet<String>> = None;
@@ -152,7 +152,7 @@ fn check(spec: &RuleSpec) -> Result<Vec<String>, Vec<String>> {
         match regex_syntax::parse(source) {
             Err(e) => wrong.push(format!("match: {}", e.to_string().replace('\n', " "))),
             Ok(hir) => match literal::required(&hir) {
-                Some(found) => literals.extend(found),
+                Some(found) => literals.push(found),
                 None => wrong.push(format!(
                     "match: `{source}` has no text of at least {} characters that every match contains; name some",
                     literal::SHORTEST
@@ -199,8 +199,6 @@ fn check(spec: &RuleSpec) -> Result<Vec<String>, Vec<String>> {
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    literals.sort();
-    literals.dedup();
     Ok(literals)
 }
 
