@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
+use coroner_store::Status;
 
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
@@ -95,6 +96,10 @@ macro_rules! word {
 word!(category, coroner_diagnosis::Category);
 word!(severity, coroner_diagnosis::Severity);
 word!(origin, coroner_diagnosis::Origin);
+
+fn status() -> impl TypedValueParser<Value = Status> {
+    PossibleValuesParser::new(Status::all().map(Status::as_str)).try_map(|text| text.parse::<Status>())
+}
 
 #[cfg(test)]
 mod tests {

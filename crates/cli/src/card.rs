@@ -1,6 +1,6 @@
 //! The terminal card: a diagnosis in some ten lines, of which the first alone does for somebody who greps.
 
-mod wrap;
+pub(crate) mod wrap;
 
 use anstyle::{Ansi256Color, AnsiColor, Effects, Style};
 use coroner_diagnosis::{

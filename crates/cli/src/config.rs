@@ -201,6 +201,12 @@ pub(crate) fn load(
     Ok(Loaded { config, file, variables, notes })
 }
 
+/// The defaults alone.
+pub(crate) fn defaults() -> Loaded {
+    let (config, variables) = layers::Layers::new().finish();
+    Loaded { config, file: None, variables, notes: Vec::new() }
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }

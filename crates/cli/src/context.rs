@@ -4,10 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::ColorChoice;
+use serde::Serialize;
 
 use crate::args::{Format, GlobalArgs};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Loaded};
 use crate::environment::Environment;
+use crate::printable::printable_json;
 use crate::terminal::Face;
 
 /// Done.
@@ -22,8 +24,11 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     /// The configuration file that was read.
     pub(crate) config_file: Option<PathBuf>,
+    /// Why the configuration does not count, if it can't be read.
+    pub(crate) config_error: Option<String>,
     /// The variables that count over it.
     pub(crate) variables: Vec<String>,
+    pub(crate) notes: Vec<String>,
     pub(crate) format: Format,
     quiet: bool,
     colour: ColorChoice,
@@ -68,19 +73,30 @@ impl From<ConfigError> for Failed {
 impl Context {
     pub(crate) fn new(global: &GlobalArgs, env: Environment) -> Result<Self, Failed> {
         let loaded = config::load(&env, global.config.as_deref(), global.store.as_deref())?;
-        let context = Self {
-            env,
-            config: loaded.config,
-            config_file: loaded.file,
-            variables: loaded.variables,
-            format: global.format,
-            quiet: global.quiet,
-            colour: global.color,
-        };
-        for note in &loaded.notes {
+        let context = Self::over(global, env, loaded);
+        for note in &context.notes {
             context.note(note);
         }
         Ok(context)
+    }
+
+    /// With the defaults, for what works without a configuration.
+    pub(crate) fn with_defaults(global: &GlobalArgs, env: Environment, error: String) -> Self {
+        Self { config_error: Some(error), ..Self::over(global, env, config::defaults()) }
+    }
+
+    fn over(global: &GlobalArgs, env: Environment, loaded: Loaded) -> Self {
+        Self {
+            env,
+            config: loaded.config,
+            config_file: loaded.file,
+            config_error: None,
+            variables: loaded.variables,
+            notes: loaded.notes,
+            format: global.format,
+            quiet: global.quiet,
+            colour: global.color,
+        }
     }
 
     /// How to write to standard output.
@@ -100,6 +116,12 @@ impl Context {
             io::ErrorKind::BrokenPipe => Failed::NobodyReads,
             _ => Failed::Input(anyhow::Error::new(error).context("can't write to standard output")),
         })
+    }
+
+    /// Writes a result to standard output as JSON.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), Failed> {
+        let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
+        self.print(&(printable_json(&text) + "\n"))
     }
 
     /// Were notes and progress switched off?

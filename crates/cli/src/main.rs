@@ -6,14 +6,19 @@ mod args;
 mod card;
 mod config;
 mod context;
+mod doctor;
 mod environment;
 mod eval;
 mod history;
+mod kept;
+mod list;
+mod manual;
 mod printable;
 mod prune;
 mod quantities;
 mod rulebook;
 mod run;
+mod show;
 mod source;
 mod terminal;
 
@@ -25,7 +30,14 @@ use context::{Context, Failed, complain};
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
-    let context = Context::new(&global, environment::Environment::of_this_process());
+    let env = environment::Environment::of_this_process();
+    let context = match Context::new(&global, env.clone()) {
+        // what tells about coroner itself works whatever the configuration holds
+        Err(error) if matches!(command, Command::Doctor(_) | Command::Completions(_) | Command::Man(_)) => {
+            Ok(Context::with_defaults(&global, env, error.to_string()))
+        }
+        other => other,
+    };
     match context.and_then(|context| dispatch(&command, &context)) {
         Ok(status) => ExitCode::from(status),
         Err(failed) => {
@@ -44,6 +56,11 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Evidence(args) => analyze::evidence(context, args),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),
-        _ => Ok(2),
+        Command::List(args) => list::list(args, context),
+        Command::Show(args) => show::show(args, context),
+        Command::Prune(args) => prune::command(args, context),
+        Command::Doctor(args) => doctor::doctor(args, context),
+        Command::Completions(args) => manual::completions(args, context),
+        Command::Man(args) => manual::man(args, context),
     }
 }

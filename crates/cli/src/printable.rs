@@ -37,6 +37,20 @@ pub(crate) fn printable_lines(text: &str, unicode: bool) -> String {
     text.lines().map(|line| printable(line, unicode) + "\n").collect()
 }
 
+/// JSON that can be shown: what could deceive a terminal or a reader is written as an escape, which means the same.
+pub(crate) fn printable_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\x7f' || is_deceptive(c) {
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The length of a whole escape sequence at the start of `text`. One that does not end is none, so that it can't
 /// hide what follows it.
 fn escape_sequence(text: &str) -> Option<usize> {
@@ -163,6 +177,15 @@ mod tests {
         assert_eq!(printable("\x1b]0;never ends, hides this", true), "␛]0;never ends, hides this");
         assert_eq!(printable("50%\rdone", false), "50%^Mdone");
         assert_eq!(printable("safe\u{202e}gnp", true), "safe<U+202E>gnp");
+    }
+
+    #[test]
+    fn json_means_the_same_and_deceives_nobody() {
+        let text = "a\u{9b}31m \u{202e}x \u{e0041} \x7f \x1b é 日 \u{1f600}";
+        let shown = printable_json(&serde_json::to_string(text).unwrap());
+        assert!(!shown.contains(|c: char| c.is_control() || is_deceptive(c)), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        assert!(shown.contains("é 日"), "{shown}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn rules_command(context: &Context, args: &RulesArgs) -> Result<u8, F
                 Some(rule) => show(context, rule),
                 None => {
                     let near =
-                        rules.rules().iter().map(|r| r.id.as_str()).max_by(|a, b| {
+                        rules.rules().iter().map(|r| r.id.as_ref()).max_by(|a, b| {
                             strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id))
                         });
                     context
@@ -101,9 +101,9 @@ fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
     part("Looks", &mut rule.patterns());
     part("Says", &mut rule.causes());
     part("Fix", &mut rule.fixes());
-    part("Example", &mut rule.examples.iter().map(String::as_str));
-    part("But not", &mut rule.counterexamples.iter().map(String::as_str));
-    part("From", &mut std::iter::once(rule.file.as_str()));
+    part("Example", &mut rule.examples.iter().map(AsRef::as_ref));
+    part("But not", &mut rule.counterexamples.iter().map(AsRef::as_ref));
+    part("From", &mut std::iter::once(rule.file.as_ref()));
     context.print(&text)?;
     Ok(DONE)
 }

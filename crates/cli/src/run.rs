@@ -23,6 +23,7 @@ use crate::card::{Facts, card};
 use crate::context::{Context, Failed, complain};
 use crate::quantities::counted;
 use autopsy::{Autopsy, Found};
+pub(crate) use record::close_orphans;
 use record::{Record, Sink};
 use signals::Signals;
 use supervise::{Outcome, Spec, supervise};
@@ -80,6 +81,11 @@ fn failed(
         (Err(error), _) | (_, Err(error)) => return complain(&format!("no diagnosis: {error}")),
     };
     tell(args, context, record, outcome, &found);
+}
+
+/// Where the kernel counts the processes that it kills for lack of memory.
+pub(crate) fn oom_counter() -> Option<std::path::PathBuf> {
+    memory::OomKills::now().map(memory::OomKills::into_source)
 }
 
 fn say_what_is_left<W>(context: &Context, outcome: &Outcome<W>) {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use coroner_diagnosis::{Category, Origin, Severity};
+use coroner_store::Status;
 
 use crate::quantities::parse_duration;
 
 /// List experiments, the newest first.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 #[command(after_help = "\
 Exit status:
   0  done
@@ -19,14 +20,14 @@ Example:
   coroner list --severity high --origin infrastructure --limit 20")]
 pub(crate) struct ListArgs {
     /// How many.
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub(crate) limit: u16,
     /// Go on where an earlier page ended, with the word that it printed.
     #[arg(long, value_name = "WORD")]
     pub(crate) cursor: Option<String>,
-    /// Only this status: running, completed, failed, ...
-    #[arg(long)]
-    pub(crate) status: Option<String>,
+    /// Only this status.
+    #[arg(long, value_parser = super::status())]
+    pub(crate) status: Option<Status>,
     /// Only this kind of failure.
     #[arg(long, value_parser = super::category())]
     pub(crate) category: Option<Category>,
@@ -39,12 +40,9 @@ pub(crate) struct ListArgs {
     /// Only failures with this signature: the same cause.
     #[arg(long)]
     pub(crate) signature: Option<String>,
-    /// Only this kind of experiment.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<String>,
-    /// Only experiments in whose id, kind, command or cause this text occurs.
-    #[arg(value_name = "TEXT")]
-    pub(crate) text: Option<String>,
+    /// Only experiments with all these words, or words that begin so, in id, kind, command or cause.
+    #[arg(value_name = "WORD")]
+    pub(crate) words: Vec<String>,
 }
 
 /// Show one experiment: how it ended, and why it failed.
@@ -53,16 +51,17 @@ pub(crate) struct ListArgs {
 Exit status:
   0  done
   1  there is no such experiment
-  2  wrong use
+  2  wrong use, or the id begins several experiments
   3  the store failed
 
 Examples:
   coroner show
   coroner show exp-1432 --log | less")]
 pub(crate) struct ShowArgs {
-    /// The experiment. Default: the latest that failed.
+    /// The experiment: its number, its id, or the beginning of it. Default: the latest that failed.
     pub(crate) id: Option<String>,
-    /// Write its log to standard output, untouched, and nothing else.
+    /// Write its log to standard output and nothing else: untouched, but on a terminal with signs for what would
+    /// control it.
     #[arg(long)]
     pub(crate) log: bool,
 }
@@ -76,11 +75,8 @@ Exit status:
   3  the store failed
 
 Example:
-  coroner prune --dry-run")]
+  coroner prune --logs-older-than 30d")]
 pub(crate) struct PruneArgs {
-    /// Only say what would go.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     /// Logs older than this go, instead of retention.logs: 30d, 12h.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) logs_older_than: Option<Duration>,

@@ -19,6 +19,9 @@ pub(crate) struct DoctorArgs {
     /// Never touch the network.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Read the whole database, to find damage.
+    #[arg(long)]
+    pub(crate) thorough: bool,
     /// Print the default configuration, which is its manual too, and nothing else.
     #[arg(long, conflicts_with = "offline")]
     pub(crate) defaults: bool,

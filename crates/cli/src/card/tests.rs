@@ -57,9 +57,9 @@ fn out_of_memory() -> Diagnosis {
             item(Source::Log, 299_974, "  File \"train.py\", line 212, in step", Role::Context),
         ],
         similar: vec![Similar {
-            experiment_id: "exp 1398".to_owned(),
+            experiment_id: "1398".to_owned(),
             score: 1.0,
-            fix: Some("batch 32 → 16".to_owned()),
+            fix: Some("exp 1400 passed with --batch 16".to_owned()),
         }],
         created_at: "2026-11-23T10:00:00Z".to_owned(),
         verdict,

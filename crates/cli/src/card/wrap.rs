@@ -37,9 +37,9 @@ fn words(text: &str) -> Vec<&str> {
     words
 }
 
-/// Rows of at most `width` columns. A word that is wider than a row stands alone if it names a place, and is broken
-/// if it does not.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+/// Rows of at most `width` columns. A word that is wider than a row stands alone if it names a place or a file, and is
+/// broken if it does not.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     let mut row = String::new();
     for word in words(text) {
@@ -47,7 +47,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
         if !row.is_empty() && row.width() + 1 + word.width() > width {
             rows.push(std::mem::take(&mut row));
         }
-        while row.is_empty() && word.width() > width && places(word).is_empty() {
+        while row.is_empty() && word.width() > width && !word.contains('/') && places(word).is_empty() {
             let at = prefix(word, width);
             rows.push(word[..at].to_owned());
             word = &word[at..];
@@ -64,7 +64,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// The first `most` rows; what is left out is marked.
-pub(super) fn at_most(mut rows: Vec<String>, most: usize, ellipsis: &str) -> Vec<String> {
+pub(crate) fn at_most(mut rows: Vec<String>, most: usize, ellipsis: &str) -> Vec<String> {
     if rows.len() > most {
         rows.truncate(most);
         if let Some(last) = rows.last_mut() {
@@ -76,7 +76,7 @@ pub(super) fn at_most(mut rows: Vec<String>, most: usize, ellipsis: &str) -> Vec
 
 /// One row of `text` in at most `width` columns, cut where that loses least: at its end, or around the first place
 /// that it names. Only a place that is itself wider makes it wider.
-pub(super) fn fit(text: &str, width: usize, ellipsis: &str) -> String {
+pub(crate) fn fit(text: &str, width: usize, ellipsis: &str) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

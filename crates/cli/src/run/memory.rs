@@ -68,6 +68,10 @@ impl OomKills {
             .find_map(|source| Some(Self { count: count(&std::fs::read_to_string(&source).ok()?)?, source }))
     }
 
+    pub(super) fn into_source(self) -> PathBuf {
+        self.source
+    }
+
     /// Has the counter risen since?
     pub(super) fn rose(before: Option<&Self>, after: Option<&Self>) -> bool {
         matches!((before, after), (Some(b), Some(a)) if a.source == b.source && a.count > b.count)
