@@ -2,7 +2,7 @@
 //! its snippet, an exception with its stack. Anything else is a paragraph.
 
 use crate::log::Log;
-use crate::signal::pattern;
+use crate::pattern::{Pattern, pattern};
 
 /// A block is never longer than this.
 const MOST: usize = 80;
@@ -35,7 +35,7 @@ pattern!(UNITTEST_HEADER, r"^(?:FAIL|ERROR): \S");
 pattern!(JAVA_FRAME, r"^\s*(?:\[\w+\]\s*)?(?:at [\w$.<>/@-]+\(|\.{3} \d+ (?:more|common frames))|^\s*(?:\[\w+\]\s*)?Caused by: ");
 pattern!(TEST_HEADER, r"^\s*(?:\[ERROR\] .*<<< (?:FAILURE|ERROR)!|\S.* FAILED$|.*<<< (?:FAILURE|ERROR)!|(?:\[junit\] )?Testcase: .*|--- FAIL: .*|● .*|\d+\) .*|not ok \d+.*)$");
 pattern!(PY_FRAME, r#"^\s*(?:\|\s*)?File "([^"]+)", line (\d+)(?:, in (.+))?"#);
-pattern!(JS_FRAME, r"^\s+at (?:(\S+) )?\(?(?:file://)?(/?[^():]+):(\d+):\d+\)?$");
+pattern!(JS_FRAME, r"^\s+at (?:\S+ )?\(?(?:file://)?(/?[^():]+):(\d+):\d+\)?$");
 pattern!(PYTEST_FRAME, r"^(\S+\.py):(\d+): (?:in (\w+)|\w*)");
 pattern!(COMPILER, r"^\s*(?:\[\w+\]\s*)?(?:--> )?([\w./\\+-]+\.\w{1,5})[:(](\d+)(?:[:,]\d+)?\)?:?(?:\s|$)");
 
@@ -103,14 +103,13 @@ fn python(log: &Log, piece: usize) -> Option<Block> {
         if i > at && is_traceback(line) && message.is_some() {
             break;
         }
-        if let Some(c) = PY_FRAME.captures(line) {
-            let file = &c[1];
+        if let Some([_, Some(file), Some(number), function, ..]) = PY_FRAME.groups(line).as_deref() {
             let own = !["site-packages", "dist-packages", "/lib/python", "<frozen", "importlib"].iter().any(|l| file.contains(l));
             if own || frame.is_none() {
                 frame = Some(Frame {
-                    file: file.to_owned(),
-                    line: c[2].parse().unwrap_or(0),
-                    function: c.get(3).map(|f| f.as_str().trim().to_owned()),
+                    file: (*file).to_owned(),
+                    line: number.parse().unwrap_or(0),
+                    function: function.map(|f| f.trim().to_owned()),
                 });
             }
         } else if i > at && !line.is_empty() && indent(line) <= base && !is_traceback(line) {
@@ -165,11 +164,7 @@ fn pytest(log: &Log, piece: usize) -> Option<Block> {
     }
     let message = (header + 1..end).find(|i| log.clean(*i).starts_with("E  ")).unwrap_or(piece);
     let frame = (header + 1..end).rev().find_map(|i| {
-        PYTEST_FRAME.captures(log.clean(i)).map(|c| Frame {
-            file: c[1].to_owned(),
-            line: c[2].parse().unwrap_or(0),
-            function: c.get(3).map(|f| f.as_str().to_owned()),
-        })
+        frame_of(&PYTEST_FRAME, log.clean(i))
     });
     // of a long section the part about the failure
     let start = if end - header > MOST { header.max(message.saturating_sub(30)) } else { header };
@@ -197,15 +192,18 @@ fn unittest(log: &Log, piece: usize) -> Option<Block> {
             !l.is_empty() && indent(l) == 0 && !SECTION.is_match(l) && l.contains(':')
         })
         .unwrap_or(piece);
-    let frame = (header + 1..end).rev().find_map(|i| py_frame(log.clean(i)));
+    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PY_FRAME, log.clean(i)));
     Some(Block { start: header, end, header: Some(header), message, frame })
 }
 
-fn py_frame(line: &str) -> Option<Frame> {
-    PY_FRAME.captures(line).map(|c| Frame {
-        file: c[1].to_owned(),
-        line: c[2].parse().unwrap_or(0),
-        function: c.get(3).map(|f| f.as_str().trim().to_owned()),
+/// File, line and function, from a pattern whose first three groups are these.
+fn frame_of(pattern: &Pattern, line: &str) -> Option<Frame> {
+    let groups = pattern.groups(line)?;
+    let group = |i: usize| groups.get(i).copied().flatten().map(str::trim);
+    Some(Frame {
+        file: group(1)?.to_owned(),
+        line: group(2)?.parse().ok()?,
+        function: group(3).filter(|f| !f.is_empty()).map(str::to_owned),
     })
 }
 
@@ -245,11 +243,7 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
         end += 1;
     }
     let frame = (message + 1..end).find_map(|i| {
-        JS_FRAME.captures(log.clean(i)).filter(|c| !c[2].contains("node_modules") && !c[2].contains("node:")).map(|c| Frame {
-            file: c[2].to_owned(),
-            line: c[3].parse().unwrap_or(0),
-            function: c.get(1).map(|f| f.as_str().to_owned()),
-        })
+        frame_of(&JS_FRAME, log.clean(i)).filter(|f| !f.file.contains("node_modules") && !f.file.contains("node:"))
     });
     Some(Block { start, end: end.max(piece + 1), header, message, frame })
 }
@@ -276,8 +270,7 @@ fn paragraph(log: &Log, piece: usize) -> Block {
         end += 1;
     }
     let frame = (piece..end.min(piece + 4)).find_map(|i| {
-        let c = COMPILER.captures(log.clean(i))?;
-        Some(Frame { file: c[1].to_owned(), line: c[2].parse().ok()?, function: None })
+        frame_of(&COMPILER, log.clean(i))
     });
     Block { start, end, header: None, message: piece, frame }
 }

@@ -11,6 +11,7 @@ mod examine;
 mod fault;
 mod log;
 mod opinion;
+mod pattern;
 mod prompt;
 mod question;
 mod record;

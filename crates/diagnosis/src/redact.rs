@@ -1,77 +1,174 @@
 //! Secrets masked before anything leaves the process. The shapes are those that providers document for their keys;
 //! what is masked is counted by kind, and the line around it stays as it was.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
-use regex::{Regex, RegexSet};
 
-/// A kind of secret: the name in the mark, what must stand in the text for it to be there, and its shape. The group
-/// `s` is what is masked, the whole match where there is none.
-struct Kind(&'static str, &'static str);
+use crate::pattern::Pattern;
 
-const KINDS: &[Kind] = &[
-    Kind("private-key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?P<s>[^-]{16,})"),
-    Kind("anthropic-key", r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
-    Kind("openai-key", r"\bsk-(?:proj-|svcacct-|admin-|or-v1-)?[A-Za-z0-9_-]{20,}"),
-    Kind("aws-key-id", r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{16}\b"),
-    Kind("github-token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
-    Kind("gitlab-token", r"\bgl(?:pat|ptt|dt|rt|cbt|ft|soat)-[A-Za-z0-9_-]{18,}"),
-    Kind("google-key", r"\bAIza[A-Za-z0-9_-]{35}"),
-    Kind("google-token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
-    Kind("huggingface-token", r"\bhf_[A-Za-z0-9]{20,}"),
-    Kind("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-\d-[A-Za-z0-9-]{10,}"),
-    Kind("slack-webhook", r"hooks\.slack\.com/(?:services|workflows)/(?P<s>[A-Za-z0-9/_-]{20,})"),
-    Kind("discord-webhook", r"discord(?:app)?\.com/api/webhooks/\d+/(?P<s>[A-Za-z0-9_-]{20,})"),
-    Kind("stripe-key", r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"),
-    Kind("npm-token", r"\bnpm_[A-Za-z0-9]{30,}|_authToken\s*=\s*(?P<s>[^\s$]{8,})"),
-    Kind("pypi-token", r"\bpypi-[A-Za-z0-9_-]{30,}"),
-    Kind("docker-token", r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
-    Kind("sendgrid-key", r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-    Kind("twilio-key", r"\bSK[0-9a-f]{32}\b"),
-    Kind("databricks-token", r"\bdapi[0-9a-f]{32}"),
-    Kind("digitalocean-token", r"\bdo[opr]_v1_[0-9a-f]{40,}"),
-    Kind("azure-key", r"(?i)\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[A-Za-z0-9+/%=&_-]{20,})"),
-    Kind("azure-signature", r"[?&]sig=(?P<s>[A-Za-z0-9%+/=_-]{20,})"),
-    Kind("aws-signature", r"(?i)X-Amz-(?:Signature|Credential|Security-Token)=(?P<s>[A-Za-z0-9%+/=_-]{16,})"),
-    Kind("groq-key", r"\bgsk_[A-Za-z0-9]{30,}"),
-    Kind("xai-key", r"\bxai-[A-Za-z0-9]{30,}"),
-    Kind("replicate-token", r"\br8_[A-Za-z0-9]{30,}"),
-    Kind("age-key", r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}"),
-    Kind("jwt", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    Kind("url-password", r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?P<s>[^\s/@]{1,200})@"),
-    Kind("bearer", r"(?i)\b(?:bearer|authorization:\s*(?:basic|token|bearer))\s+(?P<s>[A-Za-z0-9._~+/=-]{8,})"),
-    Kind("header-key", r"(?i)\b(?:x-api-key|api-key|apikey|x-auth-token|private-token|proxy-authorization|set-cookie|cookie)\s*:\s*(?P<s>[^\s,;'\x22]{6,}(?:;[^\r\n'\x22]*)?)"),
-    Kind(
+/// A kind of secret: the name in the mark, of what one must stand in the text (in any case) for it to be there, and its
+/// shape. The group `s` is what is masked, the whole match where there is none.
+struct Kind(&'static str, &'static [&'static str], Pattern);
+
+const fn kind(name: &'static str, hints: &'static [&'static str], shape: &'static str) -> Kind {
+    Kind(name, hints, Pattern::rare(Cow::Borrowed(shape)))
+}
+
+static KINDS: [Kind; 34] = [
+    kind(
+        "private-key",
+        &["private key"],
+        r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?P<s>[^-]{16,})"),
+    kind(
+        "anthropic-key",
+        &["sk-ant-"],
+        r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
+    kind(
+        "openai-key",
+        &["sk-"],
+        r"\bsk-(?:proj-|svcacct-|admin-|or-v1-)?[A-Za-z0-9_-]{20,}"),
+    kind(
+        "aws-key-id",
+        &["AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA"],
+        r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{16}\b"),
+    kind(
+        "github-token",
+        &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
+    kind(
+        "gitlab-token",
+        &["glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glft-", "glsoat-"],
+        r"\bgl(?:pat|ptt|dt|rt|cbt|ft|soat)-[A-Za-z0-9_-]{18,}"),
+    kind(
+        "google-key",
+        &["AIza"],
+        r"\bAIza[A-Za-z0-9_-]{35}"),
+    kind(
+        "google-token",
+        &["ya29."],
+        r"\bya29\.[A-Za-z0-9_-]{20,}"),
+    kind(
+        "huggingface-token",
+        &["hf_"],
+        r"\bhf_[A-Za-z0-9]{20,}"),
+    kind(
+        "slack-token",
+        &["xox", "xapp-"],
+        r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-\d-[A-Za-z0-9-]{10,}"),
+    kind(
+        "slack-webhook",
+        &["hooks.slack"],
+        r"hooks\.slack\.com/(?:services|workflows)/(?P<s>[A-Za-z0-9/_-]{20,})"),
+    kind(
+        "discord-webhook",
+        &["/webhooks/"],
+        r"discord(?:app)?\.com/api/webhooks/\d+/(?P<s>[A-Za-z0-9_-]{20,})"),
+    kind(
+        "stripe-key",
+        &["_live_", "_test_"],
+        r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"),
+    kind(
+        "npm-token",
+        &["npm_", "_authToken"],
+        r"\bnpm_[A-Za-z0-9]{30,}|_authToken\s*=\s*(?P<s>[^\s$]{8,})"),
+    kind(
+        "pypi-token",
+        &["pypi-"],
+        r"\bpypi-[A-Za-z0-9_-]{30,}"),
+    kind(
+        "docker-token",
+        &["dckr_"],
+        r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
+    kind(
+        "sendgrid-key",
+        &["SG."],
+        r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+    kind(
+        "twilio-key",
+        &["SK"],
+        r"\bSK[0-9a-f]{32}\b"),
+    kind(
+        "databricks-token",
+        &["dapi"],
+        r"\bdapi[0-9a-f]{32}"),
+    kind(
+        "digitalocean-token",
+        &["_v1_"],
+        r"\bdo[opr]_v1_[0-9a-f]{40,}"),
+    kind(
+        "azure-key",
+        &["AccountKey=", "SharedAccessKey=", "SharedAccessSignature="],
+        r"(?i)\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[A-Za-z0-9+/%=&_-]{20,})"),
+    kind(
+        "azure-signature",
+        &["sig="],
+        r"[?&]sig=(?P<s>[A-Za-z0-9%+/=_-]{20,})"),
+    kind(
+        "aws-signature",
+        &["X-Amz-"],
+        r"(?i)X-Amz-(?:Signature|Credential|Security-Token)=(?P<s>[A-Za-z0-9%+/=_-]{16,})"),
+    kind(
+        "groq-key",
+        &["gsk_"],
+        r"\bgsk_[A-Za-z0-9]{30,}"),
+    kind(
+        "xai-key",
+        &["xai-"],
+        r"\bxai-[A-Za-z0-9]{30,}"),
+    kind(
+        "replicate-token",
+        &["r8_"],
+        r"\br8_[A-Za-z0-9]{30,}"),
+    kind(
+        "age-key",
+        &["AGE-SECRET"],
+        r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}"),
+    kind(
+        "jwt",
+        &["eyJ"],
+        r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    kind(
+        "url-password",
+        &["://"],
+        r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?P<s>[^\s/@]{1,200})@"),
+    kind(
+        "bearer",
+        &["bearer", "authorization:"],
+        r"(?i)\b(?:bearer|authorization:\s*(?:basic|token|bearer))\s+(?P<s>[A-Za-z0-9._~+/=-]{8,})"),
+    kind(
+        "header-key",
+        &["api-key", "apikey", "auth-token", "private-token", "proxy-auth", "cookie"],
+        r"(?i)\b(?:x-api-key|api-key|apikey|x-auth-token|private-token|proxy-authorization|set-cookie|cookie)\s*:\s*(?P<s>[^\s,;'\x22]{6,}(?:;[^\r\n'\x22]*)?)"),
+    kind(
         "secret",
+        &["passw", "passphrase", "secret", "token", "key", "credential"],
         r"(?i)(?:^|[\s,;{(&?'\x22_.-])[a-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret(?:[_-]?(?:access)?[_-]?key)?|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|client[_-]?secret|auth[_-]?key|signing[_-]?key|encryption[_-]?key)['\x22]?\s*(?:=|:\s?|=>)\s*['\x22]?(?P<s>[^\s'\x22,;&|)}\[\]<>]{6,})",
     ),
-    Kind("password-flag", r"(?i)(?:^|\s)--?(?:password|passwd|token|secret|api-?key)(?:=|\s+)(?P<s>[^\s'\x22-][^\s'\x22]{3,})"),
-    Kind("email", r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b"),
-];
-
-/// Words of which one stands in every text that any kind can match: nearly every line is done with after this.
-const HINTS: &[&str] = &[
-    "PRIVATE KEY", "sk-", "AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA", "gh", "gl", "AIza", "ya29", "hf_", "xox", "xapp", "hooks.slack",
-    "webhooks", "_live_", "_test_", "npm_", "_authToken", "pypi-", "dckr_", "SG.", "SK", "dapi", "_v1_", "Key=", "sig=", "X-Amz", "gsk_", "xai-",
-    "r8_", "eyJ", "://", "bearer", "authorization", "key", "cookie", "passw", "passphrase", "secret", "token", "credential", "@", "Signature",
+    kind(
+        "password-flag",
+        &["-password", "-passwd", "-token", "-secret", "-api"],
+        r"(?i)(?:^|\s)--?(?:password|passwd|token|secret|api-?key)(?:=|\s+)(?P<s>[^\s'\x22-][^\s'\x22]{3,})"),
+    kind(
+        "email",
+        &["@"],
+        r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b"),
 ];
 
 struct Shapes {
     hints: AhoCorasick,
-    set: RegexSet,
-    each: Vec<Regex>,
+    /// for each hint the kind that it may be
+    kinds: Vec<usize>,
 }
 
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
-    let sources = || KINDS.iter().map(|k| k.1);
-    // all three are ours and compiled by every test that redacts
-    Shapes {
-        hints: AhoCorasick::builder().ascii_case_insensitive(true).build(HINTS).unwrap_or_else(|e| unreachable!("{e}")),
-        set: RegexSet::new(sources()).unwrap_or_else(|e| unreachable!("{e}")),
-        each: sources().map(|s| Regex::new(s).unwrap_or_else(|e| unreachable!("{e}"))).collect(),
-    }
+    let hints = || KINDS.iter().enumerate().flat_map(|(i, k)| k.1.iter().map(move |h| (i, *h)));
+    let texts = hints().map(|(_, h)| h);
+    // ours, and built by every test that redacts
+    let hints_automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(texts).unwrap_or_else(|e| unreachable!("{e}"));
+    Shapes { hints: hints_automaton, kinds: hints().map(|(i, _)| i).collect() }
 });
 
 /// Masks secrets; knows besides the shapes the values that the caller holds secret.
@@ -111,16 +208,12 @@ impl Redactor {
             found.extend(text.match_indices(value.as_str()).map(|(i, v)| (i..i + v.len(), "environment")));
         }
         let shapes = &*SHAPES;
-        if shapes.hints.is_match(text) {
-            for i in &shapes.set.matches(text) {
-                for caps in shapes.each[i].captures_iter(text) {
-                    if let Some(m) = caps.name("s").or_else(|| caps.get(0))
-                        && !is_placeholder(m.as_str())
-                    {
-                        found.push((m.range(), KINDS[i].0));
-                    }
-                }
-            }
+        let mut maybe: Vec<usize> = shapes.hints.find_overlapping_iter(text).map(|h| shapes.kinds[h.pattern().as_usize()]).collect();
+        maybe.sort_unstable();
+        maybe.dedup();
+        for Kind(name, _, shape) in maybe.into_iter().map(|i| &KINDS[i]) {
+            let ranges = shape.ranges(text, "s").into_iter().filter(|r| !is_placeholder(&text[r.clone()]));
+            found.extend(ranges.map(|r| (r, *name)));
         }
         found.sort_by_key(|(r, _)| (r.start, std::cmp::Reverse(r.end)));
         let mut merged: Vec<(std::ops::Range<usize>, &'static str)> = Vec::new();

@@ -1,5 +1,7 @@
 //! What a line says of itself, before any rule is asked: that it is an error, a complaint, a warning, or that all is well.
 
+use crate::pattern::pattern;
+
 /// How loudly a line speaks of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Signal {
@@ -14,16 +16,6 @@ pub(crate) enum Signal {
     /// A test framework says of one test that it failed.
     Test,
 }
-
-macro_rules! pattern {
-    ($name:ident, $source:expr) => {
-        static $name: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
-            // the patterns are ours: a test runs every one of them
-            regex::Regex::new($source).unwrap_or_else(|e| unreachable!("{e}"))
-        });
-    };
-}
-pub(crate) use pattern;
 
 pattern!(
     STRONG,

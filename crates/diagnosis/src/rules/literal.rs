@@ -3,7 +3,7 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Shorter literals would start the pattern on every other line.
-pub(crate) const SHORTEST: usize = 3;
+pub(crate) const SHORTEST: usize = 4;
 
 /// Lower-case literals of which each match contains at least one (in any case), or `None` if there are none.
 pub(crate) fn required(hir: &Hir) -> Option<Vec<String>> {
@@ -34,7 +34,7 @@ fn best(hir: &Hir) -> Option<Vec<String>> {
         HirKind::Concat(parts) => {
             let mut found = None;
             let mut run = String::new();
-            for part in parts {
+            for part in flat(parts) {
                 if let Some(text) = exact(part) {
                     run.push_str(&text);
                     continue;
@@ -58,6 +58,19 @@ fn best(hir: &Hir) -> Option<Vec<String>> {
         }
         _ => None,
     }
+}
+
+/// The parts, those of groups among them in their place: a literal may run across a group's edge.
+fn flat(parts: &[Hir]) -> Vec<&Hir> {
+    let mut all = Vec::new();
+    for part in parts {
+        match part.kind() {
+            HirKind::Capture(c) => all.extend(flat(std::slice::from_ref(&c.sub))),
+            HirKind::Concat(inner) => all.extend(flat(inner)),
+            _ => all.push(part),
+        }
+    }
+    all
 }
 
 /// The text that `hir` matches and nothing else, ASCII case apart.
@@ -98,6 +111,7 @@ mod tests {
             ("(?i)cuda out of memory", Some(&["cuda out of memory"])),
             (r"(?:No space|Disk quota) (?:left|exceeded)", Some(&["disk quota", "no space"])),
             (r"error: (?:\d+ x|y+)", Some(&["error: "])),
+            (r"^e: (?P<f>\S+\.kt): x\d", Some(&[".kt: x"])),
             (r"\w+Error|x", None),
             (r"(?:fatal){2,}", Some(&["fatal"])),
             (r"\d+", None),

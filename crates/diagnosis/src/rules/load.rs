@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
+use super::grams::Grams;
 use super::spec::{self, RuleFault, RuleSpec, Strength};
-use super::{Pattern, Rule, RuleSet, Start};
+use super::{Rule, RuleSet, Start};
+use crate::pattern::Pattern;
 use crate::terms::{Category, Origin, Severity};
 
 /// A rule of ours, as the build script wrote it.
@@ -81,37 +80,12 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut starts: HashMap<&str, Vec<Start>> = HashMap::with_capacity(4 * rules.len());
-    let mut texts: Vec<&str> = Vec::with_capacity(4 * rules.len());
-    for (rule, literals) in literals.iter().enumerate() {
-        literals.each(|pattern, text| {
-            // rules are counted in thousands and patterns in dozens
-            let start = Start { rule: rule as u32, pattern: pattern as u32 };
-            match starts.entry(text) {
-                Entry::Occupied(mut all) => all.get_mut().push(start),
-                Entry::Vacant(slot) => {
-                    slot.insert(vec![start]);
-                    texts.push(text);
-                }
-            }
-        });
+    let mut starts = Vec::with_capacity(8 * rules.len());
+    for (rule, literals) in literals.into_iter().enumerate() {
+        // rules are counted in thousands and patterns in dozens
+        literals.each(|pattern, text| starts.push((text, Start { rule: rule as u32, pattern: pattern as u32 })));
     }
-    // built at every start of the program and run over single lines: quickly built counts
-    let automaton = AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::NoncontiguousNFA))
-        .prefilter(false)
-        .build(&texts);
-    let starts = texts.iter().map(|text| starts.remove(text).unwrap_or_default()).collect();
-    match automaton {
-        Ok(automaton) => Ok(RuleSet { literals: automaton, starts, rules }),
-        Err(e) => Err(vec![RuleFault {
-            file: own.first().map_or("built in", |f| f.name).to_owned(),
-            line: 1,
-            rule: None,
-            reason: format!("the rules together are too large: {e}"),
-        }]),
-    }
+    Ok(RuleSet { literals: Grams::new(starts), rules })
 }
 
 /// The literals of a rule's patterns.
@@ -121,10 +95,14 @@ enum Literals {
 }
 
 impl Literals {
-    fn each<'a>(&'a self, mut f: impl FnMut(usize, &'a str)) {
+    fn each(self, mut f: impl FnMut(usize, Cow<'static, str>)) {
         match self {
-            Self::BuiltIn(all) => all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, l))),
-            Self::Own(all) => all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, l))),
+            Self::BuiltIn(all) => {
+                all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, Cow::Borrowed(*l))));
+            }
+            Self::Own(all) => {
+                all.into_iter().enumerate().for_each(|(i, p)| p.into_iter().for_each(|l| f(i, Cow::Owned(l))));
+            }
         }
     }
 }
@@ -138,7 +116,7 @@ fn owned(all: Vec<String>) -> Vec<Cow<'static, str>> {
 }
 
 fn patterns(all: Vec<Cow<'static, str>>) -> Vec<Pattern> {
-    all.into_iter().map(Pattern::new).collect()
+    all.into_iter().map(Pattern::rare).collect()
 }
 
 impl From<&'static BuiltIn> for Rule {
@@ -228,7 +206,7 @@ fix = ["Ask for more."]
             (GOOD.replace("'quota of ", "'q((?P<who>"), "mine.toml:2: rule mine.disk: match: regex parse error"),
             (GOOD.replace("resource_error", "disk"), "mine.toml:4: rule mine.disk: unknown variant `disk`"),
             (GOOD.replace("why", "wyh"), "mine.toml:8: rule mine.disk: unknown field `wyh`"),
-            (GOOD.replace("['quota of (?P<who>\\w+) is spent']", r"['(?P<who>\w+)']"), "has no text of at least 3"),
+            (GOOD.replace("['quota of (?P<who>\\w+) is spent']", r"['(?P<who>\w+)']"), "has no text of at least 4"),
             (format!("{GOOD}{GOOD}"), "the id is taken by a rule of mine.toml"),
             (GOOD.replace(" = [\"Ask for more.\"]", " = []"), "fix: needs at least one sentence"),
             (GOOD.replace("origin = ", "origin "), "mine.toml:6: rule mine.disk: "),

@@ -1,19 +1,19 @@
 //! Rules are data: what a line of a failed run means. Loaded from TOML, checked with everything that is wrong named,
 //! compiled once; a user's own stand beside ours.
 
+mod grams;
 mod literal;
 mod load;
 mod spec;
 mod template;
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
-use aho_corasick::AhoCorasick;
-
+use crate::pattern::Pattern;
 use crate::terms::{Category, Origin, Severity};
 pub use load::RuleFile;
 pub use spec::{RuleFault, Strength};
+use grams::Grams;
 use template::Template;
 
 /// One rule.
@@ -52,49 +52,6 @@ pub struct Rule {
     code_without: Vec<Pattern>,
     cause: Vec<Cow<'static, str>>,
     fix: Vec<Cow<'static, str>>,
-}
-
-/// A pattern, compiled when it is first needed: of hundreds a log needs a handful.
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    source: Cow<'static, str>,
-    regex: OnceLock<Option<regex_automata::meta::Regex>>,
-}
-
-impl Pattern {
-    fn new(source: Cow<'static, str>) -> Self {
-        Self { source, regex: OnceLock::new() }
-    }
-
-    /// Compiled for single lines: quickly built and small matters more than quickly run, hundreds of them are kept.
-    /// `\w`, `\d`, `\s` and `\b` mean ASCII unless a class holds other characters.
-    fn regex(&self) -> Option<&regex_automata::meta::Regex> {
-        let build = |unicode: bool| {
-            let config = regex_automata::meta::Config::new().hybrid(false).dfa(false).onepass(false).utf8_empty(false);
-            let syntax = regex_automata::util::syntax::Config::new().unicode(unicode).utf8(false);
-            regex_automata::meta::Builder::new().configure(config).syntax(syntax).build(&self.source).ok()
-        };
-        // parsed already when the rule was loaded; what can still fail is the size limit, which a test holds
-        // for our own rules and `coroner rules check` for others
-        self.regex.get_or_init(|| build(false).or_else(|| build(true))).as_ref()
-    }
-
-    fn is_match(&self, line: &str) -> bool {
-        self.regex().is_some_and(|r| r.is_match(line))
-    }
-
-    /// The named captures, if it matches.
-    fn captures(&self, line: &str) -> Option<Vec<(String, String)>> {
-        let regex = self.regex()?;
-        let mut found = regex.create_captures();
-        regex.captures(line, &mut found);
-        if !found.is_match() {
-            return None;
-        }
-        let names = found.group_info().pattern_names(regex_automata::PatternID::ZERO).enumerate();
-        let text = |span: regex_automata::Span| String::from_utf8_lossy(&line.as_bytes()[span.range()]).into_owned();
-        Some(names.filter_map(|(i, name)| Some((name?.to_owned(), text(found.get_group(i)?)))).collect())
-    }
 }
 
 /// What a rule may ask about beside the log.
@@ -209,9 +166,7 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    literals: AhoCorasick,
-    /// for each literal the patterns of which it can be the start
-    starts: Vec<Vec<Start>>,
+    literals: Grams,
 }
 
 impl RuleSet {
@@ -250,9 +205,7 @@ impl RuleSet {
     /// The rules that speak of `line`, neighbours apart, each once. `starting` is room to work in.
     pub(crate) fn speaking(&self, line: &str, starting: &mut Vec<Start>) -> Vec<u32> {
         starting.clear();
-        for hit in self.literals.find_overlapping_iter(line) {
-            starting.extend_from_slice(&self.starts[hit.pattern().as_usize()]);
-        }
+        self.literals.find(line, starting);
         starting.sort_unstable();
         starting.dedup();
         let mut found: Vec<u32> = Vec::new();

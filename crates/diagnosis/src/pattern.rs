@@ -1,0 +1,90 @@
+//! Regular expressions over single lines: compiled when first needed, small, and ASCII unless they name other characters.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use regex_automata::meta::Regex;
+use regex_automata::{PatternID, Span};
+
+/// A pattern and, once it was needed, its automaton.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub(crate) source: Cow<'static, str>,
+    /// Run over every line of every log: worth a faster automaton.
+    busy: bool,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    /// A pattern that is tried on few lines: quickly built and small matters more than quickly run, and there are
+    /// thousands.
+    pub(crate) const fn rare(source: Cow<'static, str>) -> Self {
+        Self { source, busy: false, regex: OnceLock::new() }
+    }
+
+    /// A pattern that is tried on many lines.
+    pub(crate) const fn busy(source: &'static str) -> Self {
+        Self { source: Cow::Borrowed(source), busy: true, regex: OnceLock::new() }
+    }
+
+    /// `\w`, `\d`, `\s`, `\b` and case mean ASCII unless a class holds other characters: the tables of Unicode make a
+    /// pattern ten times as large.
+    fn regex(&self) -> Option<&Regex> {
+        let build = |unicode: bool| {
+            let config = regex_automata::meta::Config::new()
+                .hybrid(self.busy)
+                .hybrid_cache_capacity(1 << 18)
+                .dfa(false)
+                .onepass(false)
+                .utf8_empty(false);
+            let syntax = regex_automata::util::syntax::Config::new().unicode(unicode).utf8(false);
+            regex_automata::meta::Builder::new().configure(config).syntax(syntax).build(&self.source).ok()
+        };
+        // a rule's was parsed when the rule was loaded, one of ours is run by a test; what can still fail is the size
+        // limit, which a test holds for our rules and `coroner rules check` for others
+        self.regex.get_or_init(|| build(false).or_else(|| build(true))).as_ref()
+    }
+
+    pub(crate) fn is_match(&self, line: &str) -> bool {
+        self.regex().is_some_and(|r| r.is_match(line))
+    }
+
+    /// Group `i` of the first match, where it took part.
+    pub(crate) fn groups<'l>(&self, line: &'l str) -> Option<Vec<Option<&'l str>>> {
+        let regex = self.regex()?;
+        let mut found = regex.create_captures();
+        regex.captures(line, &mut found);
+        found.is_match().then(|| found.iter().map(|span| span.and_then(|s| line.get(s.range()))).collect())
+    }
+
+    /// The named captures of the first match.
+    pub(crate) fn captures(&self, line: &str) -> Option<Vec<(String, String)>> {
+        let regex = self.regex()?;
+        let mut found = regex.create_captures();
+        regex.captures(line, &mut found);
+        if !found.is_match() {
+            return None;
+        }
+        let names = found.group_info().pattern_names(PatternID::ZERO).enumerate();
+        let text = |span: Span| String::from_utf8_lossy(&line.as_bytes()[span.range()]).into_owned();
+        Some(names.filter_map(|(i, name)| Some((name?.to_owned(), text(found.get_group(i)?)))).collect())
+    }
+
+    /// Where group `name` stands in each match, or the whole match where it took no part.
+    pub(crate) fn ranges(&self, text: &str, name: &str) -> Vec<std::ops::Range<usize>> {
+        let Some(regex) = self.regex() else { return Vec::new() };
+        regex
+            .captures_iter(text)
+            .filter_map(|c| c.get_group_by_name(name).or_else(|| c.get_group(0)))
+            .map(|s| text.floor_char_boundary(s.start)..text.ceil_char_boundary(s.end))
+            .collect()
+    }
+}
+
+/// A static pattern of ours.
+macro_rules! pattern {
+    ($name:ident, $source:expr) => {
+        static $name: $crate::pattern::Pattern = $crate::pattern::Pattern::busy($source);
+    };
+}
+pub(crate) use pattern;
