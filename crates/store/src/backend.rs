@@ -26,6 +26,8 @@ pub(crate) trait Backend: Send + Sync {
     async fn get(&self, text: &str) -> Result<Experiment, Error>;
     async fn list(&self, query: Query) -> Result<Page, Error>;
     async fn log(&self, id: LogId) -> Result<StoredLog, Error>;
+    /// Removes what a commit that failed may have left of a log, if nothing refers to it.
+    async fn give_up_log(&self, id: LogId) -> Result<(), Error>;
     async fn signature(&self, signature: &str) -> Result<Option<SignatureStats>, Error>;
     async fn similar(
         &self,
@@ -34,7 +36,11 @@ pub(crate) trait Backend: Send + Sync {
         except: Option<&ExperimentId>,
         limit: usize,
     ) -> Result<Vec<SimilarFailure>, Error>;
-    async fn last_success(&self, experiment_type: &str, command: &CommandLine) -> Result<Option<LogId>, Error>;
+    async fn last_success(
+        &self,
+        experiment_type: &str,
+        command: &CommandLine,
+    ) -> Result<Option<LogId>, Error>;
     async fn summary(&self, from: Timestamp, to: Timestamp) -> Result<Summary, Error>;
 
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, Error>;

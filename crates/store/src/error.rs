@@ -27,7 +27,9 @@ pub enum Error {
         url: String,
     },
     /// The folder or file can't be made or opened.
-    #[error("can't open the store {path}: {source}; check that the folder exists and may be written, or give another place with --store sqlite:PATH")]
+    #[error(
+        "can't open the store {path}: {source}; check that the folder exists and may be written, or give another place with --store sqlite:PATH"
+    )]
     Unwritable {
         /// The folder or file.
         path: PathBuf,
@@ -35,19 +37,25 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The file may be read only.
-    #[error("the store {path} can't be written: it, or the file system that it is on, is read-only; give another place with --store sqlite:PATH")]
+    #[error(
+        "the store {path} can't be written: it, or the file system that it is on, is read-only; give another place with --store sqlite:PATH"
+    )]
     ReadOnly {
         /// The database.
         path: PathBuf,
     },
     /// No space is left.
-    #[error("no space is left for the store {path}; free some, or remove old experiments and logs with the retention settings")]
+    #[error(
+        "no space is left for the store {path}; free some, or remove old experiments and logs with the retention settings"
+    )]
     DiskFull {
         /// The database.
         path: PathBuf,
     },
     /// Another process keeps it locked.
-    #[error("the store {path} is locked by another program (waited {waited:?}); try again when that program is done")]
+    #[error(
+        "the store {path} is locked by another program (waited {waited:?}); try again when that program is done"
+    )]
     Locked {
         /// The database.
         path: PathBuf,
@@ -55,7 +63,9 @@ pub enum Error {
         waited: Duration,
     },
     /// Not a database, or a damaged one.
-    #[error("the store {path} is damaged or not a database ({detail}); nothing was changed: move it aside and start anew, or bring back a copy")]
+    #[error(
+        "the store {path} is damaged or not a database ({detail}); nothing was changed: move it aside and start anew, or bring back a copy"
+    )]
     Corrupt {
         /// The database.
         path: PathBuf,
@@ -63,13 +73,17 @@ pub enum Error {
         detail: String,
     },
     /// A healthy database of some other program.
-    #[error("{path} is a database of another program; nothing was changed: give another place with --store sqlite:PATH")]
+    #[error(
+        "{path} is a database of another program; nothing was changed: give another place with --store sqlite:PATH"
+    )]
     Foreign {
         /// The database.
         path: PathBuf,
     },
     /// Written by a newer release.
-    #[error("the store {path} was written by a newer coroner (schema {found}; this one knows up to {known}); nothing was changed: use the newer release, or another store")]
+    #[error(
+        "the store {path} was written by a newer coroner (schema {found}; this one knows up to {known}); nothing was changed: use the newer release, or another store"
+    )]
     Newer {
         /// The database.
         path: PathBuf,

@@ -166,14 +166,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Is somebody still watching it? The process decides where it is in sight; from another machine or container the
-    /// lock on its log does, which the kernel takes away with the process. In doubt it is taken to be alive.
+    /// Is somebody still watching it? Somebody who holds its log open is: the kernel takes that lock away with the
+    /// process, on whatever machine and in whatever container it runs. Otherwise the process decides, where it is in
+    /// sight. In doubt it is taken to be alive.
     #[must_use]
     pub fn seems_alive(&self) -> bool {
-        match self.owner.liveness() {
-            crate::Liveness::Alive => true,
-            crate::Liveness::Gone => false,
-            crate::Liveness::Unknown => self.log_is_open.unwrap_or(true),
+        match (self.log_is_open, self.owner.liveness()) {
+            (Some(true), _) | (_, crate::Liveness::Alive) => true,
+            (_, crate::Liveness::Gone) => false,
+            (log_is_open, crate::Liveness::Unknown) => log_is_open.unwrap_or(true),
         }
     }
 }
@@ -225,7 +226,9 @@ mod tests {
 
     #[test]
     fn ids_are_checked_and_shown() {
-        for (given, why) in [("", "empty"), ("a\nb", "control"), (" a", "space"), (&"x".repeat(513)[..], "512 bytes")] {
+        for (given, why) in
+            [("", "empty"), ("a\nb", "control"), (" a", "space"), (&"x".repeat(513)[..], "512 bytes")]
+        {
             let error = ExperimentId::name_for(Some(given.to_owned())).unwrap_err().to_string();
             assert!(error.contains(why) && error.len() < 200, "{error}");
         }

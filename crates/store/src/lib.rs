@@ -22,14 +22,15 @@ mod store;
 
 pub use error::Error;
 pub use experiment::{
-    CommandLine, Experiment, ExperimentId, LogFacts, NewExperiment, Orphan, Outcome, Running, SavedAs, SavedFailure,
+    CommandLine, Experiment, ExperimentId, LogFacts, NewExperiment, Orphan, Outcome, Running, SavedAs,
+    SavedFailure,
 };
 pub use location::Location;
 pub use logs::{Log, LogId, LogReader, LogWriter};
 pub use owner::{Liveness, Owner};
 pub use query::{
-    Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SignatureStats, SimilarFailure, Spent,
-    Summary,
+    Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SignatureStats, SimilarFailure,
+    Spent, Summary,
 };
 pub use retention::{PassedLogs, Pruned, Retention};
 pub use similarity::cause_text;

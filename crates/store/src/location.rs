@@ -59,7 +59,9 @@ mod tests {
         ] {
             assert_eq!(url.parse::<Location>().unwrap(), Location::Sqlite(path.into()), "{url}");
         }
-        for url in ["", "lab.db", "sqlite:", "sqlite://", "sqlite:~/c.db", "sqlite:dir/", "postgres:x", "SQLITE:x"] {
+        for url in
+            ["", "lab.db", "sqlite:", "sqlite://", "sqlite:~/c.db", "sqlite:dir/", "postgres:x", "SQLITE:x"]
+        {
             assert!(matches!(url.parse::<Location>(), Err(Error::Url { .. })), "{url}");
         }
         let refused = "dynamodb:table".parse::<Location>().unwrap_err();

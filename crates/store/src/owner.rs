@@ -103,8 +103,16 @@ mod tests {
             ("its number, used again", Owner { pid_start: Some(1), ..running.clone() }, Liveness::Gone),
             ("an older record without start", Owner { pid_start: None, ..running.clone() }, Liveness::Alive),
             ("before the reboot", Owner { boot_id: "other".into(), ..running.clone() }, Liveness::Gone),
-            ("another machine", Owner { boot_id: "other".into(), host: "gpu-07".into(), ..running.clone() }, Liveness::Unknown),
-            ("another container", Owner { pid_namespace: "pid:[1]".into(), ..running.clone() }, Liveness::Unknown),
+            (
+                "another machine",
+                Owner { boot_id: "other".into(), host: "gpu-07".into(), ..running.clone() },
+                Liveness::Unknown,
+            ),
+            (
+                "another container",
+                Owner { pid_namespace: "pid:[1]".into(), ..running.clone() },
+                Liveness::Unknown,
+            ),
         ];
         for (what, owner, expected) in cases {
             assert_eq!(owner.liveness(), expected, "{what}");

@@ -220,7 +220,8 @@ impl PassedAfter {
         if before.len() == after.len() {
             let changed = (0..after.len()).filter(|i| before[*i] != after[*i]).map(|i| {
                 let option = i.checked_sub(1).map(|i| &after[i]).filter(|word| word.starts_with('-'));
-                let option = option.map_or(String::new(), |word| format!("{} ", word.trim_start_matches('-')));
+                let option =
+                    option.map_or(String::new(), |word| format!("{} ", word.trim_start_matches('-')));
                 format!("{option}{} → {}", before[i], after[i])
             });
             let changed: Vec<_> = changed.collect();

@@ -13,7 +13,8 @@ pub(crate) const ALIKE: f64 = 0.3;
 /// In what words a failure says what went wrong: its root cause and the lines that prove it.
 #[must_use]
 pub fn cause_text(diagnosis: &Diagnosis) -> String {
-    let lines = diagnosis.evidence.iter().filter(|item| item.role == Role::Cause).map(|item| item.text.as_str());
+    let lines =
+        diagnosis.evidence.iter().filter(|item| item.role == Role::Cause).map(|item| item.text.as_str());
     std::iter::once(diagnosis.root_cause.as_str()).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
@@ -46,7 +47,8 @@ mod tests {
 
     #[test]
     fn what_differs_from_run_to_run_does_not_count() {
-        let a = words("CUDA out of memory in /home/a/run_17/train.py:212. Tried to allocate 2.50 GiB at 0x7f3a");
+        let a =
+            words("CUDA out of memory in /home/a/run_17/train.py:212. Tried to allocate 2.50 GiB at 0x7f3a");
         let b = words("CUDA out of memory in /data/b/train.py:9. Tried to allocate 512.00 GiB at 0xdead00");
         assert_eq!(a, b);
         assert!(a.contains("cuda") && !a.contains("home"), "{a:?}");

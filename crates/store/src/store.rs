@@ -12,9 +12,9 @@ use crate::backend::Backend;
 use crate::logs::{self, LogFolder};
 use crate::sqlite::Sqlite;
 use crate::{
-    CommandLine, Error, Experiment, ExperimentId, Health, Location, Log, LogId, LogReader, LogWriter, NewExperiment,
-    Orphan, Outcome, Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure,
-    Spent, Status, Summary,
+    CommandLine, Error, Experiment, ExperimentId, Health, Location, Log, LogId, LogReader, LogWriter,
+    NewExperiment, Orphan, Outcome, Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure,
+    SignatureStats, SimilarFailure, Spent, Status, Summary,
 };
 
 /// How long the lock of another process is waited for.
@@ -88,7 +88,9 @@ impl Store {
     pub async fn finish(&self, id: &ExperimentId, mut outcome: Outcome) -> Result<(), Error> {
         let mut result = self.backend.finish(id, outcome.clone()).await;
         if let (Err(Error::DiskFull { .. }), Some(log)) = (&result, &mut outcome.log) {
-            log.give_up("the disk is full");
+            if let Some(id) = log.give_up("the disk is full") {
+                self.backend.give_up_log(id).await?;
+            }
             result = self.backend.finish(id, outcome.clone()).await;
         }
         if let (Ok(()), Some(log)) = (&result, &outcome.log) {
@@ -195,7 +197,11 @@ impl Store {
 
     /// The log of the last success of the same command and type, or else of the same type: what a failure is compared
     /// with.
-    pub async fn last_success(&self, experiment_type: &str, command: &CommandLine) -> Result<Option<LogId>, Error> {
+    pub async fn last_success(
+        &self,
+        experiment_type: &str,
+        command: &CommandLine,
+    ) -> Result<Option<LogId>, Error> {
         self.backend.last_success(experiment_type, command).await
     }
 

@@ -47,12 +47,24 @@ pub(crate) fn verdict(category: Category, severity: Severity, origin: Origin) ->
 
 pub(crate) fn ended(status: Status, seconds: i64) -> Outcome {
     let code = i32::from(!status.succeeded());
-    let exit = Exit { end: End::Exited { code }, wall: Duration::from_millis(1500), cpu: None, peak_memory: Some(1 << 20) };
+    let exit = Exit {
+        end: End::Exited { code },
+        wall: Duration::from_millis(1500),
+        cpu: None,
+        peak_memory: Some(1 << 20),
+    };
     Outcome { status, exit: Some(exit), ended_at: at(seconds), reason: None, log: None, diagnosis: None }
 }
 
 /// One that succeeded.
-pub(crate) async fn passed(store: &Store, id: &str, kind: &str, line: &str, seconds: i64, log: &str) -> ExperimentId {
+pub(crate) async fn passed(
+    store: &Store,
+    id: &str,
+    kind: &str,
+    line: &str,
+    seconds: i64,
+    log: &str,
+) -> ExperimentId {
     let id = store.begin(new(id, kind, line, seconds)).await.unwrap();
     let log = Some(log_of(store, log.as_bytes()).await);
     store.finish(&id, Outcome { log, ..ended(Status::Passed, seconds + 1) }).await.unwrap();

@@ -91,7 +91,8 @@ pub(crate) async fn clean_up_by_age_spares_what_runs(store: &Store) {
     let days = |n: u64| Duration::from_secs(n * 24 * 3600);
     let nothing = store.prune(Retention::default(), at(0)).await.unwrap();
     assert_eq!((nothing.experiments, nothing.logs), (0, 0), "nothing is removed by default");
-    let done = store.prune(Retention { max_age: Some(days(30)), ..Retention::default() }, at(0)).await.unwrap();
+    let done =
+        store.prune(Retention { max_age: Some(days(30)), ..Retention::default() }, at(0)).await.unwrap();
     assert_eq!((done.experiments, done.logs, done.problems), (251, 1, vec![]));
     assert!(done.log_bytes > 0);
     let page = store.list(Query::default()).await.unwrap();

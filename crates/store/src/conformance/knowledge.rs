@@ -11,7 +11,15 @@ use crate::{Outcome, Spent, Status, Store, cause_text};
 pub(crate) async fn signatures_are_counted(store: &Store) {
     assert!(store.signature_stats("v1:oom").await.unwrap().is_none());
     for n in 0..7 {
-        failed(store, &format!("oom-{n}"), "train", "python t.py --batch 32", n * 10, diagnosis("v1:oom", "oom")).await;
+        failed(
+            store,
+            &format!("oom-{n}"),
+            "train",
+            "python t.py --batch 32",
+            n * 10,
+            diagnosis("v1:oom", "oom"),
+        )
+        .await;
     }
     let known = store.signature_stats("v1:oom").await.unwrap().unwrap();
     assert_eq!((known.count, known.first_seen, known.last_seen), (7, at(0), Some(at(60))));
@@ -47,7 +55,11 @@ pub(crate) async fn what_helped_is_known(store: &Store) {
 
 pub(crate) async fn similar_ones_come_best_first(store: &Store) {
     let causes = [
-        ("cuda-a", "v1:cuda", "CUDA out of memory at train.py:212: 2.50 GiB asked for, 1.19 GiB free on GPU 0"),
+        (
+            "cuda-a",
+            "v1:cuda",
+            "CUDA out of memory at train.py:212: 2.50 GiB asked for, 1.19 GiB free on GPU 0",
+        ),
         ("cuda-b", "v1:cuda", "CUDA out of memory at train.py:9: 1.00 GiB asked for, 0.19 GiB free on GPU 3"),
         ("hip", "v1:hip", "HIP out of memory at train.py:212: 2.50 GiB asked for, 1.19 GiB free on GPU 0"),
         ("host", "v1:host", "The host ran out of memory: worker killed by the kernel"),
@@ -119,7 +131,10 @@ pub(crate) async fn counts_follow_time(store: &Store) {
     store.begin(new("r", "t", "x", hour)).await.unwrap();
     let whole = store.summary(at(-hour), at(40 * hour)).await.unwrap();
     assert_eq!(whole.total, 5);
-    assert_eq!(whole.by_status, BTreeMap::from([(Status::Running, 1), (Status::Passed, 1), (Status::Failed, 3)]));
+    assert_eq!(
+        whole.by_status,
+        BTreeMap::from([(Status::Running, 1), (Status::Passed, 1), (Status::Failed, 3)])
+    );
     assert_eq!(whole.by_category, BTreeMap::from([(Category::ImportError, 1), (Category::Timeout, 2)]));
     assert_eq!(whole.by_severity, BTreeMap::from([(Severity::High, 3)]));
     assert_eq!(whole.by_origin, BTreeMap::from([(Origin::Harness, 3)]));

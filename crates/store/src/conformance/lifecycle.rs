@@ -82,7 +82,7 @@ pub(crate) async fn it_ends_once(store: &Store) {
 pub(crate) async fn what_was_lost_can_still_end(store: &Store) {
     let id = store.begin(new("late", "t", "sleep 9", 0)).await.unwrap();
     let closed = store.close_orphans(at(5), |_| false).await.unwrap();
-    assert_eq!(closed.iter().map(|o| o.experiment.id.clone()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(closed.iter().map(|o| &o.experiment.id).collect::<Vec<_>>(), [&id]);
     assert_eq!(store.get("late").await.unwrap().listed.status, Status::Lost);
     store.attach_diagnosis(&id, diagnosis("v1:lost", "Its watcher was killed.")).await.unwrap();
     assert_eq!(store.signature_stats("v1:lost").await.unwrap().unwrap().count, 1);
@@ -131,7 +131,10 @@ pub(crate) async fn found_by_what_people_type(store: &Store) {
         assert_eq!(store.get(typed).await.unwrap().listed.id.to_string(), expected, "{typed}");
     }
     let several = store.get("alpha").await.unwrap_err();
-    assert!(matches!(&several, Error::Ambiguous { matches, .. } if matches == &["alpha-1", "alpha-2"]), "{several}");
+    assert!(
+        matches!(&several, Error::Ambiguous { matches, .. } if matches == &["alpha-1", "alpha-2"]),
+        "{several}"
+    );
     for typed in ["", "gamma", "ALPHA-1", "%", "_", "999999", "beta~2", "' OR 1=1 --"] {
         assert!(matches!(store.get(typed).await, Err(Error::NotFound { .. })), "{typed:?}");
     }
@@ -140,7 +143,8 @@ pub(crate) async fn found_by_what_people_type(store: &Store) {
 }
 
 pub(crate) async fn a_diagnosis_can_be_replaced(store: &Store) {
-    let id = failed(store, "d", "t", "false", 0, diagnosis("v1:rule", "What the rules said about cuda.")).await;
+    let id =
+        failed(store, "d", "t", "false", 0, diagnosis("v1:rule", "What the rules said about cuda.")).await;
     store.attach_diagnosis(&id, diagnosis("v1:model", "What the model said about nccl.")).await.unwrap();
     let kept = store.get("d").await.unwrap();
     assert_eq!(kept.listed.status, Status::Failed);
@@ -183,7 +187,8 @@ pub(crate) async fn saving_twice_counts_once(store: &Store) {
     for (signature, count) in [("v1:a", 1), ("v1:b", 1), ("v1:c", 1)] {
         assert_eq!(store.signature_stats(signature).await.unwrap().unwrap().count, count, "{signature}");
     }
-    let without_ids = vec![saved(None, 1, diagnosis("v1:a", "x"), None), saved(None, 1, diagnosis("v1:a", "x"), None)];
+    let without_ids =
+        vec![saved(None, 1, diagnosis("v1:a", "x"), None), saved(None, 1, diagnosis("v1:a", "x"), None)];
     let kept = store.save_diagnoses(without_ids).await.unwrap();
     assert!(kept.iter().all(|k| !k.replaced) && kept[0].id != kept[1].id, "{kept:?}");
     assert!(store.save_diagnoses(vec![]).await.unwrap().is_empty());

@@ -62,11 +62,7 @@ pub(crate) async fn filters_agree_with_reading_everything(store: &Store) {
         if status == Status::Running {
             continue;
         }
-        let mut found = verdict(
-            random.of(Category::ALL),
-            random.of(Severity::ALL),
-            random.of(Origin::ALL),
-        );
+        let mut found = verdict(random.of(Category::ALL), random.of(Severity::ALL), random.of(Origin::ALL));
         found.signature = format!("v1:{}", random.of(&["a", "b", "c"]));
         found.root_cause = format!("{} failed", random.of(&words));
         let diagnosis = (!status.succeeded()).then_some(found);
@@ -163,7 +159,11 @@ pub(crate) async fn words_are_found(store: &Store) {
     failed(store, "late-3", "train", "x", 5, diagnosis("v1:cc", "modu")).await;
     let second = page(store, Query { cursor: first.next_cursor, ..beginnings.clone() }).await;
     assert_eq!(names(&second.experiments), ["late-1"]);
-    assert_eq!(names(&all(store, beginnings).await), ["late-3"], "a whole word comes first when one begins anew");
+    assert_eq!(
+        names(&all(store, beginnings).await),
+        ["late-3"],
+        "a whole word comes first when one begins anew"
+    );
     let long = page(store, Query { q: Some("cuda ".repeat(5000)), ..Query::default() }).await;
     assert_eq!(long.total_count, 2);
 }
@@ -179,7 +179,8 @@ pub(crate) async fn cursors_are_checked(store: &Store) {
 }
 
 pub(crate) async fn json_is_the_contracts(store: &Store) {
-    failed(store, "real_exp_1760667123", "codec", "false", 123, diagnosis("v1:ab", "Forbidden import: x")).await;
+    failed(store, "real_exp_1760667123", "codec", "false", 123, diagnosis("v1:ab", "Forbidden import: x"))
+        .await;
     store.begin(new("still", "codec", "true", 124)).await.unwrap();
     let page = page(store, Query { limit: Some(2), ..Query::default() }).await;
     let answer = serde_json::to_value(&page).unwrap();

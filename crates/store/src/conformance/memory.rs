@@ -9,14 +9,15 @@ use coroner_diagnosis::{Diagnosis, Reply};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::found::fits;
 use crate::backend::Backend;
 use crate::logs::{Log, LogData, LogFolder, StoredLog};
-use crate::query::{Cursor, is_beginning, words};
+use crate::query::Cursor;
 use crate::similarity::{self, ALIKE};
 use crate::{
-    Analysis, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts, LogId, NewExperiment, Occurrence,
-    Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention, Running, SavedAs, SavedFailure, SignatureStats,
-    SimilarFailure, Spent, Status, Summary, cause_text,
+    Analysis, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts, LogId, NewExperiment,
+    Occurrence, Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention, Running, SavedAs,
+    SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary, cause_text,
 };
 
 pub(super) struct Memory {
@@ -53,7 +54,8 @@ impl State {
         while self.experiments.contains_key(&key) {
             key += 1;
         }
-        let listed = Listed { id: ExperimentId::new(name, attempt, self.numbers), started_at: at, ..rest.listed };
+        let listed =
+            Listed { id: ExperimentId::new(name, attempt, self.numbers), started_at: at, ..rest.listed };
         self.experiments.insert(key, Experiment { listed, ..rest });
         Ok(key)
     }
@@ -125,7 +127,9 @@ impl State {
         let (kind, command) = (&failed.listed.experiment_type, &failed.listed.command);
         let later = |same: &dyn Fn(&Listed) -> bool| {
             let mut passed = self.experiments.values().map(|e| &e.listed).filter(|e| e.status.succeeded());
-            passed.find(|e| e.started_at > failed.listed.started_at && e.experiment_type == *kind && same(e)).cloned()
+            passed
+                .find(|e| e.started_at > failed.listed.started_at && e.experiment_type == *kind && same(e))
+                .cloned()
         };
         let passed = later(&|e| !command.0.is_empty() && e.command == *command)
             .or_else(|| later(&|_| !kind.is_empty()))?;
@@ -139,43 +143,13 @@ impl State {
     }
 }
 
-fn fits(e: &Listed, query: &Query, as_beginnings: bool) -> bool {
-    let has = |f: &dyn Fn(&Analysis) -> bool| e.analysis.as_ref().is_some_and(f);
-    query.status.is_none_or(|s| e.status == s)
-        && query.category.is_none_or(|c| has(&|a| a.category == c))
-        && query.severity.is_none_or(|s| has(&|a| a.severity == s))
-        && query.origin.is_none_or(|o| has(&|a| a.origin == o))
-        && query.signature.as_ref().is_none_or(|s| has(&|a| a.signature == *s))
-        && query.typed().is_none_or(|typed| occurs(typed, as_beginnings, e))
-}
-
-fn tokens(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|t| !t.is_empty()).map(str::to_lowercase).collect()
-}
-
-/// Each word typed is a row of tokens that occurs somewhere, the last perhaps only in its beginning.
-fn occurs(typed: &str, as_beginnings: bool, e: &Listed) -> bool {
-    let cause = e.analysis.as_ref().map_or("", |a| &a.root_cause);
-    let columns = [e.id.name(), &e.experiment_type, &e.command.0.join(" "), cause].map(tokens);
-    let occurs = |word: &str| {
-        let (wanted, beginning) = (tokens(word), as_beginnings && is_beginning(word));
-        let fits = |window: &[String]| {
-            window.iter().zip(&wanted).enumerate().all(|(n, (have, want))| match beginning && n + 1 == wanted.len() {
-                true => have.starts_with(want),
-                false => have == want,
-            })
-        };
-        columns.iter().any(|column| column.windows(wanted.len()).any(fits))
-    };
-    words(typed).next().is_some() && words(typed).all(occurs)
-}
-
 #[async_trait]
 impl Backend for Memory {
     async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error> {
         let mut state = self.state();
         let it = blank(Status::Running, new.experiment_type, new.command);
-        let key = state.add(new.id, new.started_at, Experiment { cwd: new.cwd, owner: Some(new.owner), ..it })?;
+        let key =
+            state.add(new.id, new.started_at, Experiment { cwd: new.cwd, owner: Some(new.owner), ..it })?;
         Ok(state.experiments[&key].listed.id.clone())
     }
 
@@ -217,7 +191,8 @@ impl Backend for Memory {
                 Some(e.listed.id.name()) == failure.id.as_deref()
                     && e.listed.status != Status::Running
                     && e.listed.log == log
-                    && (log.is_some() || e.diagnosis.as_ref().is_some_and(|d| d.signature == failure.diagnosis.signature))
+                    && (log.is_some()
+                        || e.diagnosis.as_ref().is_some_and(|d| d.signature == failure.diagnosis.signature))
             };
             let found = next.experiments.values().filter(same).max_by_key(|e| e.listed.id.attempt());
             let (key, replaced) = match found {
@@ -287,15 +262,21 @@ impl Backend for Memory {
             as_beginnings = true;
             all = find(as_beginnings);
         }
-        let rest: Vec<_> = all.iter().filter(|(key, _)| cursor.is_none_or(|cursor| **key < cursor.key)).collect();
+        let rest: Vec<_> =
+            all.iter().filter(|(key, _)| cursor.is_none_or(|cursor| **key < cursor.key)).collect();
         let page: Vec<_> = rest.iter().take(query.page_size()).collect();
         Ok(Page {
             total_count: all.len() as u64,
             total_is_at_least: false,
-            running_commands: state.experiments.values().filter(|e| e.listed.status == Status::Running).count() as u64,
-            next_cursor: page.last().filter(|_| rest.len() > page.len()).map(|(key, _)| {
-                Cursor { key: **key, as_beginnings }.to_string()
-            }),
+            running_commands: state
+                .experiments
+                .values()
+                .filter(|e| e.listed.status == Status::Running)
+                .count() as u64,
+            next_cursor: page
+                .last()
+                .filter(|_| rest.len() > page.len())
+                .map(|(key, _)| Cursor { key: **key, as_beginnings }.to_string()),
             experiments: page.into_iter().map(|(_, e)| e.listed.clone()).collect(),
         })
     }
@@ -307,6 +288,10 @@ impl Backend for Memory {
             inline => inline,
         };
         Ok(StoredLog { bytes: facts.bytes, data })
+    }
+
+    async fn give_up_log(&self, _id: LogId) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn signature(&self, signature: &str) -> Result<Option<SignatureStats>, Error> {
@@ -378,7 +363,8 @@ impl Backend for Memory {
     async fn prune(&self, keep: Retention, now: Timestamp) -> Result<Pruned, Error> {
         let mut state = self.state();
         let mut done = Pruned::default();
-        let older = |at: Timestamp, age: Option<Duration>| age.is_some_and(|age| now.checked_sub(age).unwrap() > at);
+        let older =
+            |at: Timestamp, age: Option<Duration>| age.is_some_and(|age| now.checked_sub(age).unwrap() > at);
         let experiments = std::mem::take(&mut state.experiments);
         let (old, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = experiments.into_iter().partition(|(_, e)| {
             e.listed.status != Status::Running && older(e.listed.started_at, keep.max_age)
@@ -392,7 +378,8 @@ impl Backend for Memory {
             state.drop_log(id, |_| true, &mut done, now);
         }
         let mut seen = BTreeSet::new();
-        let passed = state.experiments.values().rev().filter(|e| e.listed.status.succeeded() && e.log.is_some());
+        let passed =
+            state.experiments.values().rev().filter(|e| e.listed.status.succeeded() && e.log.is_some());
         let passed: Vec<_> = passed.map(|e| e.listed.clone()).collect();
         for e in passed {
             let newest = seen.insert((e.experiment_type.clone(), e.command.0.clone()));

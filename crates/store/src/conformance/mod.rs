@@ -1,6 +1,7 @@
 //! What every kind of store must do, as tests that know nothing of how it does it. They run against SQLite and against
 //! the simplest thing that can pass them (`memory`), which keeps them honest; the next backend joins the table below.
 
+mod found;
 mod given;
 mod keeping;
 mod knowledge;

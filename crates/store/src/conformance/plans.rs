@@ -18,7 +18,8 @@ pub(crate) fn listen(conn: &mut Connection) {
     let hear = |event: TraceEvent<'_>| {
         if let TraceEvent::Profile(statement, _) = event {
             let sql = statement.sql().into_owned();
-            let mut slow = statement.get_status(StatementStatus::Sort) + statement.get_status(StatementStatus::AutoIndex);
+            let mut slow = statement.get_status(StatementStatus::Sort)
+                + statement.get_status(StatementStatus::AutoIndex);
             if !sql.trim_start().starts_with("SELECT") {
                 slow += statement.get_status(StatementStatus::FullscanStep);
             }
@@ -32,7 +33,8 @@ pub(crate) fn listen(conn: &mut Connection) {
 fn faults(conn: &Connection, sql: &str) -> Vec<String> {
     let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     // without values for its parameters: the plan must not depend on them
-    let steps: Vec<String> = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>().unwrap();
+    let steps: Vec<String> =
+        statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>().unwrap();
     steps.into_iter().filter(|step| is_slow(step)).map(|step| format!("{step}  <-  {sql}")).collect()
 }
 
@@ -89,7 +91,8 @@ async fn slow_ones_would_be_seen() {
     ] {
         assert!(!faults(&conn, sql).is_empty(), "{sql}");
     }
-    for sql in ["SELECT * FROM experiments WHERE key = 1", "SELECT rowid FROM search WHERE search MATCH 'x'"] {
+    for sql in ["SELECT * FROM experiments WHERE key = 1", "SELECT rowid FROM search WHERE search MATCH 'x'"]
+    {
         assert_eq!(faults(&conn, sql), Vec::<String>::new());
     }
     store.close().await.unwrap();

@@ -126,13 +126,13 @@ impl Log {
         }
     }
 
-    /// Gives up what is kept, so that its space can be used for something that matters more.
-    pub(crate) fn give_up(&mut self, why: &str) {
+    /// Gives up what is kept, so that its space can be used for something that matters more. Says what that was.
+    pub(crate) fn give_up(&mut self, why: &str) -> Option<LogId> {
         self.settle();
-        if let Some(kept) = self.kept.take() {
-            let bytes = coroner_diagnosis::bytes(kept.facts.bytes);
-            self.note = Some(format!("{why}: the log ({bytes}) was given up to keep the experiment"));
-        }
+        let facts = self.kept.take()?.facts;
+        let bytes = coroner_diagnosis::bytes(facts.bytes);
+        self.note = Some(format!("{why}: the log ({bytes}) was given up to keep the experiment"));
+        Some(facts.id)
     }
 
     /// No log, and why.
@@ -253,7 +253,9 @@ pub(crate) fn partial_is_idle(path: &Path) -> bool {
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(all) => all.map(|entry| entry.map(|e| e.path())).collect(),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(e) => Err(e),
     }
 }
@@ -276,7 +278,8 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
 
 /// A file that only its owner may read, made anew.
 fn private_file(path: &Path) -> io::Result<File> {
-    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
+    let open =
+        || OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path);
     match (open(), path.parent()) {
         (Err(e), Some(folder)) if e.kind() == io::ErrorKind::NotFound => {
             private_folder(folder)?;

@@ -22,7 +22,9 @@ impl LogReader {
             LogData::File(path) => {
                 let failed = |e| Error::log_file(&path, e);
                 let file = File::open(&path).map_err(failed)?;
-                Box::new(zstd::Decoder::with_buffer(BufReader::with_capacity(128 * 1024, file)).map_err(failed)?)
+                Box::new(
+                    zstd::Decoder::with_buffer(BufReader::with_capacity(128 * 1024, file)).map_err(failed)?,
+                )
             }
         };
         Ok(Self { inner, left: log.bytes })

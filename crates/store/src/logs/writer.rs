@@ -181,8 +181,8 @@ impl Write for Counting {
 impl Encoding {
     fn new(partial: PathBuf) -> Self {
         let file = private_file(&partial).inspect(|file| {
-            // told to others by the lock: this log is being written (where locks don't work, the process id must do)
-            let _ = file.try_lock();
+            // tells others that this log is being written; where locks don't work, the process id must do
+            let _ = file.lock();
         });
         let encoder = file.and_then(|file| zstd::Encoder::new(Counting { file, written: 0 }, LEVEL));
         let (encoder, trouble) = match encoder {
@@ -269,7 +269,8 @@ impl Encoding {
                 }
             }
         }
-        let mark = self.marks.pop_back().unwrap_or_else(|| Mark { stored: 0, printed: 0, hasher: Sha256::new() });
+        let mark =
+            self.marks.pop_back().unwrap_or_else(|| Mark { stored: 0, printed: 0, hasher: Sha256::new() });
         let kept = match mark.printed {
             0 => None,
             _ => match self.settled(file, &mark) {

@@ -81,7 +81,13 @@ impl NewRow {
         ])?;
         let words = Words { status: Some(self.status), ..Words::default() };
         let command = self.command.join(" ");
-        index(conn, key, &Searched { name: &self.name, kind: &self.experiment_type, command: &command }, "", &words)?;
+        index(
+            conn,
+            key,
+            &Searched { name: &self.name, kind: &self.experiment_type, command: &command },
+            "",
+            &words,
+        )?;
         Ok((key, ExperimentId::new(self.name, attempt, number)))
     }
 }
@@ -154,11 +160,8 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
     };
     let (key, id) = row.insert(conn)?;
     let (log, note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
-    conn.prepare_cached("UPDATE experiments SET log = ?2, log_note = ?3 WHERE key = ?1")?.execute(params![
-        key,
-        log.as_ref().map(LogId::as_bytes),
-        note
-    ])?;
+    conn.prepare_cached("UPDATE experiments SET log = ?2, log_note = ?3 WHERE key = ?1")?
+        .execute(params![key, log.as_ref().map(LogId::as_bytes), note])?;
     set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
     Ok(SavedAs { id, replaced: false })
 }
@@ -289,8 +292,10 @@ fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Resu
     }
     let words: Vec<_> = similarity::words(&similarity::cause_text(diagnosis)).into_iter().collect();
     for word in &words {
-        conn.prepare_cached("INSERT INTO cause_words VALUES (?1, 1) ON CONFLICT DO UPDATE SET count = count + 1")?
-            .execute([word])?;
+        conn.prepare_cached(
+            "INSERT INTO cause_words VALUES (?1, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+        )?
+        .execute([word])?;
     }
     let words = words.join(" ");
     conn.prepare_cached("INSERT INTO signatures (signature, words, first_seen) VALUES (?1, ?2, ?3)")?
@@ -341,7 +346,11 @@ fn keep_log(
 }
 
 /// Removes a log if no experiment refers to it any more; says how many bytes that freed.
-pub(super) fn drop_unused_log(conn: &Connection, folder: &LogFolder, id: &LogId) -> Result<Option<u64>, Trouble> {
+pub(super) fn drop_unused_log(
+    conn: &Connection,
+    folder: &LogFolder,
+    id: &LogId,
+) -> Result<Option<u64>, Trouble> {
     let used: bool = conn
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM experiments WHERE log = ?1)")?
         .query_row([id.as_bytes()], |row| row.get(0))?;

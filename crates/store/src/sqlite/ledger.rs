@@ -24,7 +24,12 @@ pub(super) fn forget_reply(conn: &Connection, key: &str) -> Result<(), Trouble> 
     Ok(())
 }
 
-pub(super) fn remember_reply(conn: &Connection, key: &str, reply: &Reply, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn remember_reply(
+    conn: &Connection,
+    key: &str,
+    reply: &Reply,
+    now: Timestamp,
+) -> Result<(), Trouble> {
     let json = serde_json::to_string(reply).unwrap_or_default();
     conn.prepare_cached("INSERT OR REPLACE INTO replies (key, reply, kept_at) VALUES (?1, ?2, ?3)")?
         .execute(params![key, json, now.as_millisecond()])?;

@@ -20,11 +20,7 @@ pub(super) fn get(conn: &Connection, text: &str) -> Result<Experiment, Trouble> 
     )?
     .query_row([key], |row| {
         let log = match (listed.log, row.get(5)?) {
-            (Some(id), Some(bytes)) => Some(LogFacts {
-                id,
-                bytes,
-                stored_bytes: row.get(6)?,
-            }),
+            (Some(id), Some(bytes)) => Some(LogFacts { id, bytes, stored_bytes: row.get(6)? }),
             _ => None,
         };
         Ok(Ok(Experiment {
@@ -46,7 +42,10 @@ pub(super) fn get(conn: &Connection, text: &str) -> Result<Experiment, Trouble> 
 }
 
 /// A column of JSON: nothing, a value, or one that this release can't read.
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<serde_json::Result<Option<T>>> {
+fn json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<serde_json::Result<Option<T>>> {
     let text: Option<String> = row.get(column)?;
     Ok(text.as_deref().map(serde_json::from_str).transpose())
 }
@@ -66,7 +65,7 @@ fn resolve(conn: &Connection, text: &str) -> Result<i64, Trouble> {
     {
         return Ok(key);
     }
-    if let Ok(number) = text.parse::<u32>()
+    if let Ok(number) = text.parse::<i64>()
         && let Some(key) = one(conn, "SELECT key FROM experiments WHERE number = ?1", [number])?
     {
         return Ok(key);
@@ -85,7 +84,9 @@ fn by_beginning(conn: &Connection, text: &str) -> Result<i64, Trouble> {
         return Err(not_found().into());
     }
     let names: Vec<String> = conn
-        .prepare_cached("SELECT DISTINCT name FROM experiments WHERE name >= ?1 AND name < ?2 ORDER BY name LIMIT 6")?
+        .prepare_cached(
+            "SELECT DISTINCT name FROM experiments WHERE name >= ?1 AND name < ?2 ORDER BY name LIMIT 6",
+        )?
         .query_map([text, &format!("{text}\u{10FFFF}")], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     match names.as_slice() {
@@ -105,7 +106,11 @@ fn newest_attempt(conn: &Connection, name: &str) -> rusqlite::Result<Option<i64>
     one(conn, "SELECT key FROM experiments WHERE name = ?1 ORDER BY attempt DESC LIMIT 1", [name])
 }
 
-fn one<T: FromSql>(conn: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<Option<T>> {
+fn one<T: FromSql>(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<Option<T>> {
     conn.prepare_cached(sql)?.query_row(params, |row| row.get(0)).optional()
 }
 
@@ -115,7 +120,10 @@ pub(super) fn running(conn: &Connection) -> Result<Vec<Running>, Trouble> {
     )?;
     let rows = statement.query_map([], |row| {
         let owner = json::<Owner>(row, 6)?;
-        Ok(owner.ok().flatten().map(|owner| (row.get::<_, i64>(0), id(row), row.get(4), command(row, 5), owner)))
+        Ok(owner
+            .ok()
+            .flatten()
+            .map(|owner| (row.get::<_, i64>(0), id(row), row.get(4), command(row, 5), owner)))
     })?;
     let mut all = Vec::new();
     for row in rows {
@@ -154,6 +162,14 @@ pub(super) fn log(conn: &Connection, folder: &LogFolder, id: LogId) -> Result<St
         None => LogData::File(folder.file(&id)),
     };
     Ok(StoredLog { bytes, data })
+}
+
+pub(super) fn give_up_log(conn: &Connection, folder: &LogFolder, id: &LogId) -> Result<(), Trouble> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM logs WHERE id = ?1)";
+    if one(conn, sql, [id.as_bytes()])? == Some(false) {
+        folder.remove(id).map_err(|e| Error::log_file(&folder.file(id), e))?;
+    }
+    Ok(())
 }
 
 pub(super) fn health(

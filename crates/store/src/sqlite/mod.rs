@@ -136,6 +136,12 @@ impl Backend for Sqlite {
         self.read(move |conn| lookup::log(conn, &folder, id)).await
     }
 
+    async fn give_up_log(&self, id: LogId) -> Result<(), Error> {
+        let folder = self.folder.clone();
+        // writes nothing, and so can be done on a full disk; but nobody can begin to refer to the log meanwhile
+        self.write(move |conn| lookup::give_up_log(conn, &folder, &id)).await
+    }
+
     async fn signature(&self, signature: &str) -> Result<Option<SignatureStats>, Error> {
         let signature = signature.to_owned();
         self.read(move |conn| related::signature(conn, &signature)).await

@@ -96,7 +96,10 @@ fn prepare(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
     loop {
         // the change of the mode does not wait by itself when another process is just doing the same
         match conn.pragma_update(None, "journal_mode", "WAL") {
-            Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < wait => {
+            Err(e)
+                if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < wait =>
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             done => return done,
@@ -105,8 +108,7 @@ fn prepare(conn: &Connection, wait: Duration) -> rusqlite::Result<()> {
 }
 
 fn migrate(conn: &Connection) -> rusqlite::Result<()> {
-    let transaction =
-        rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
+    let transaction = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     // another process may have been quicker
     let from = found(&transaction)?.schema;
     for (version, sql) in versions().filter(|(version, _)| *version > from) {
@@ -142,7 +144,8 @@ mod tests {
         let conn = for_writing(&path, Duration::from_secs(1)).unwrap();
         let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         let sync: i64 = conn.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
-        assert_eq!((mode.as_str(), sync), ("wal", 2));
+        let vacuum: i64 = conn.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), sync, vacuum), ("wal", 2, 2));
         drop(conn);
         let permissions = |p: &Path| {
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(p).unwrap().permissions()) & 0o777

@@ -26,7 +26,8 @@ pub(super) async fn prune(store: &Sqlite, retention: &Retention, now: Timestamp)
     if let Some(age) = retention.max_log_age {
         let note = format!("the log was removed on {} for its age", now.strftime("%F"));
         let sql = "SELECT id FROM logs WHERE added_at < ?1 ORDER BY added_at LIMIT ?2";
-        logs(store, note, &mut done, move |conn| ids(conn, sql, params![before(age).as_millisecond(), STEP])).await?;
+        logs(store, note, &mut done, move |conn| ids(conn, sql, params![before(age).as_millisecond(), STEP]))
+            .await?;
     }
     if retention.passed_logs != PassedLogs::All {
         passed_logs(store, retention.passed_logs, now, &mut done).await?;
@@ -38,11 +39,12 @@ pub(super) async fn prune(store: &Sqlite, retention: &Retention, now: Timestamp)
     if let Some(age) = retention.max_reply_age {
         let before = before(age).as_millisecond();
         let sql = "DELETE FROM replies WHERE kept_at < ?1";
-        done.replies = store.write(move |conn| Ok(conn.prepare_cached(sql)?.execute([before])?)).await? as u64;
+        done.replies =
+            store.write(move |conn| Ok(conn.prepare_cached(sql)?.execute([before])?)).await? as u64;
     }
     strays(store, now, &mut done).await?;
     if done.experiments + done.logs + done.replies > 0 {
-        store.write(give_back_space).await?;
+        while store.write(give_back_space).await? {}
     }
     Ok(done)
 }
@@ -149,7 +151,12 @@ fn oldest_beyond(conn: &Connection, most: u64) -> Result<Vec<LogId>, Trouble> {
 }
 
 /// Takes the logs from successes; from the newest of each command only if none are kept.
-async fn passed_logs(store: &Sqlite, keep: PassedLogs, now: Timestamp, done: &mut Pruned) -> Result<(), Error> {
+async fn passed_logs(
+    store: &Sqlite,
+    keep: PassedLogs,
+    now: Timestamp,
+    done: &mut Pruned,
+) -> Result<(), Error> {
     let note = format!("the log of this success was removed on {}", now.strftime("%F"));
     for status in ["passed", "adopted"] {
         let mut from = 0;
@@ -182,7 +189,9 @@ fn drop_passed(
              WHERE status = ?1 AND status IN ('passed', 'adopted') AND log IS NOT NULL AND key >= ?2
              ORDER BY key LIMIT ?3",
         )?
-        .query_map(params![status, from, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map(params![status, from, STEP], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<Result<Vec<(i64, [u8; 32], String, String)>, _>>()?;
     let (mut logs, mut bytes) = (0, 0);
     for (key, log, kind, command) in &rows {
@@ -256,7 +265,9 @@ fn count(removed: Vec<(std::io::Result<()>, PathBuf)>, done: &mut Pruned) {
 async fn has_ended(store: &Sqlite, number: u64) -> Result<bool, Error> {
     let sql = "SELECT status <> 'running' FROM experiments WHERE number = ?1";
     let number = i64::try_from(number).unwrap_or(i64::MAX);
-    store.read(move |conn| Ok(conn.prepare_cached(sql)?.query_row([number], |row| row.get(0)).optional()?)).await
+    store
+        .read(move |conn| Ok(conn.prepare_cached(sql)?.query_row([number], |row| row.get(0)).optional()?))
+        .await
         .map(|ended| ended.unwrap_or(true))
 }
 
@@ -272,10 +283,10 @@ fn ids(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<LogId>, 
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Makes the file smaller by what was removed.
-fn give_back_space(conn: &Connection) -> Result<(), Trouble> {
-    let mut statement = conn.prepare("PRAGMA incremental_vacuum")?;
+/// Makes the file smaller, by so many pages; says whether there is more to give back.
+fn give_back_space(conn: &Connection) -> Result<bool, Trouble> {
+    let mut statement = conn.prepare("PRAGMA incremental_vacuum(1000)")?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
-    Ok(())
+    Ok(conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))? > 0)
 }

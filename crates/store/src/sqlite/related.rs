@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
+use super::Trouble;
 use super::experiments::moment;
 use super::list::{self, Facet};
 use super::text::any_of;
-use super::Trouble;
 use crate::similarity::{self, ALIKE};
 use crate::{CommandLine, LogId, Occurrence, PassedAfter, SignatureStats, SimilarFailure, Summary};
 
@@ -34,9 +34,8 @@ pub(super) fn signature(conn: &Connection, signature: &str) -> Result<Option<Sig
             passed = passed_after(conn, *key)?;
         }
     }
-    let recent = keys.iter().map(|key| {
-        Ok(Occurrence { id: list::listed(conn, *key)?.id, started_at: moment(*key) })
-    });
+    let recent =
+        keys.iter().map(|key| Ok(Occurrence { id: list::listed(conn, *key)?.id, started_at: moment(*key) }));
     Ok(Some(SignatureStats {
         signature: signature.to_owned(),
         count,
@@ -48,8 +47,8 @@ pub(super) fn signature(conn: &Connection, signature: &str) -> Result<Option<Sig
 }
 
 fn newest_of(conn: &Connection, signature: i64, limit: usize) -> Result<Vec<i64>, Trouble> {
-    let mut statement = conn
-        .prepare_cached("SELECT key FROM experiments WHERE signature = ?1 ORDER BY key DESC LIMIT ?2")?;
+    let mut statement =
+        conn.prepare_cached("SELECT key FROM experiments WHERE signature = ?1 ORDER BY key DESC LIMIT ?2")?;
     let keys = statement.query_map(params![signature, limit], |row| row.get(0))?;
     Ok(keys.collect::<Result<_, _>>()?)
 }
@@ -138,7 +137,9 @@ fn alike(conn: &Connection, cause: &str, except: Option<i64>) -> Result<Vec<(i64
     let mut statement =
         conn.prepare_cached("SELECT rowid FROM causes WHERE causes MATCH ?1 ORDER BY rank LIMIT ?2")?;
     let candidates = statement
-        .query_map(params![any_of(known.into_iter().map(|(_, word)| word)), COMPARED], |row| row.get::<_, i64>(0))?
+        .query_map(params![any_of(known.into_iter().map(|(_, word)| word)), COMPARED], |row| {
+            row.get::<_, i64>(0)
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut scored = Vec::new();
     for id in candidates.into_iter().filter(|id| Some(*id) != except) {
