@@ -30,8 +30,7 @@ pub(crate) fn rules_command(context: &Context, args: &RulesArgs) -> Result<u8, F
                         rules.rules().iter().map(|r| r.id.as_ref()).max_by(|a, b| {
                             strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id))
                         });
-                    context
-                        .note(&format!("there is no rule {id}; the nearest is {}", near.unwrap_or("none")));
+                    complain(&format!("there is no rule {id}; the nearest is {}", near.unwrap_or("none")));
                     Ok(REPORTED)
                 }
             }
@@ -49,13 +48,9 @@ fn value(rule: &Rule) -> serde_json::Value {
     })
 }
 
-fn print_json(context: &Context, value: &serde_json::Value) -> Result<(), Failed> {
-    context.print(&format!("{}\n", serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?))
-}
-
 fn list(context: &Context, rules: &[&Rule]) -> Result<u8, Failed> {
     if context.format == Format::Json {
-        print_json(context, &rules.iter().map(|r| value(r)).collect())?;
+        context.print_json(&rules.iter().map(|r| value(r)).collect::<Vec<_>>())?;
         return Ok(DONE);
     }
     let width = rules.iter().map(|r| r.id.len()).max().unwrap_or(0);
@@ -82,7 +77,7 @@ fn list(context: &Context, rules: &[&Rule]) -> Result<u8, Failed> {
 
 fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
     if context.format == Format::Json {
-        print_json(context, &value(rule))?;
+        context.print_json(&value(rule))?;
         return Ok(DONE);
     }
     let mut text = format!(
@@ -104,7 +99,7 @@ fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
     part("Example", &mut rule.examples.iter().map(AsRef::as_ref));
     part("But not", &mut rule.counterexamples.iter().map(AsRef::as_ref));
     part("From", &mut std::iter::once(rule.file.as_ref()));
-    context.print(&text)?;
+    context.print(&printable_lines(&text, context.out().unicode))?;
     Ok(DONE)
 }
 
@@ -118,27 +113,27 @@ fn check<'a>(context: &Context, files: impl Iterator<Item = &'a Path>) -> Result
     let mut faults = Vec::new();
     let mut sound = 0;
     for path in files {
-        match rules_with(&[read(path)?]) {
-            Err(Failed::Input(e)) => {
-                faults.extend(e.to_string().lines().map(|l| l.trim_start_matches("coroner: ").to_owned()))
-            }
-            Err(other) => return Err(other),
+        let (name, text) = read(path)?;
+        match RuleSet::new(&[RuleFile { name: &name, text: &text }]) {
+            Err(found) => faults.extend(found.iter().map(ToString::to_string)),
             Ok(rules) => {
                 for rule in rules.rules().iter().filter(|r| r.own) {
                     let unmet = unmet(rule, &rules);
                     sound += u64::from(unmet.is_empty());
-                    faults.extend(
-                        unmet.into_iter().map(|u| format!("{}: rule {}: {u}", path.display(), rule.id)),
-                    );
+                    let place = match line_of(&text, &rule.id) {
+                        Some(line) => format!("{name}:{line}"),
+                        None => name.clone(),
+                    };
+                    faults.extend(unmet.into_iter().map(|u| format!("{place}: rule {}: {u}", rule.id)));
                 }
             }
         }
     }
     match context.format {
-        Format::Json => print_json(context, &json!({"sound": sound, "faults": faults}))?,
+        Format::Json => context.print_json(&json!({"sound": sound, "faults": faults}))?,
         Format::Text => {
             let lines: Vec<String> = faults.iter().map(|f| format!("{f}\n")).collect();
-            context.print(&lines.concat())?;
+            context.print(&printable_lines(&lines.concat(), context.out().unicode))?;
             context.note(&format!(
                 "{}, {}",
                 crate::quantities::counted(sound, "sound rule", "sound rules"),
@@ -147,6 +142,15 @@ fn check<'a>(context: &Context, files: impl Iterator<Item = &'a Path>) -> Result
         }
     }
     Ok(if faults.is_empty() { DONE } else { REPORTED })
+}
+
+/// The line that gives a rule its id.
+fn line_of(text: &str, id: &str) -> Option<usize> {
+    let is_id = |line: &str| {
+        let value = line.trim_start().strip_prefix("id")?.trim_start().strip_prefix('=')?.trim();
+        Some(value.trim_matches(['"', '\'']) == id)
+    };
+    text.lines().position(|line| is_id(line) == Some(true)).map(|at| at + 1)
 }
 
 /// The examples that a rule does not live up to.
@@ -172,7 +176,9 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
     let current = rules(context)?;
     let changed = if Path::new(rule).exists() {
         let mut files = Vec::new();
-        for path in &context.config.rules.paths {
+        let own = Path::new(rule).canonicalize().ok();
+        // the file may be in force already, in an earlier form or in this one
+        for path in context.config.rules.paths.iter().filter(|path| path.canonicalize().ok() != own) {
             files.push(read(path)?);
         }
         files.push(read(Path::new(rule))?);
@@ -227,7 +233,7 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
     if context.format == Format::Json {
         let list: Vec<_> =
             changes.iter().map(|(id, a, b)| json!({"experiment_id": id, "before": a, "after": b})).collect();
-        print_json(context, &json!({"looked_at": looked, "without_log": without_log, "changes": list}))?;
+        context.print_json(&json!({"looked_at": looked, "without_log": without_log, "changes": list}))?;
     } else {
         let mut text = String::new();
         for (id, before, after) in &changes {

@@ -1,7 +1,7 @@
 //! Reads what is to be looked at: a log of any size from a file or standard input, a source file, a baseline.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -18,23 +18,37 @@ const LARGE: u64 = 128 << 20;
 /// A source file larger than this is none.
 const LARGEST_CODE: u64 = 4 << 20;
 
-/// What the arguments name.
-pub(crate) fn capture(context: &Context, args: &FailureArgs) -> Result<Capture, Failed> {
+/// A log as it was looked at, to be read once more.
+pub(crate) type Again = io::Take<File>;
+
+/// What the arguments name and, if wanted, its log once more.
+pub(crate) fn capture(
+    context: &Context,
+    args: &FailureArgs,
+    again: bool,
+) -> Result<(Capture, Option<Again>), Failed> {
     if args.log.is_none() && args.error.is_none() {
         return Err(Failed::Input(anyhow!(
             "nothing to look at: name a log, or `-` for standard input, or give --error TEXT"
         )));
     }
-    let log = args.log.as_deref().map(|path| log(context, path)).transpose()?.unwrap_or_default();
+    let (log, again) = match &args.log {
+        Some(path) => log_and_again(context, path, again)?,
+        None => (Log::default(), None),
+    };
     let baselines = args.baseline.iter().map(|path| self::log(context, path)).collect::<Result<_, _>>()?;
     let code = args.code.as_deref().map(code).transpose()?;
-    Ok(Capture { error_message: args.error.clone(), code, log, baselines, ..Capture::default() })
+    Ok((Capture { error_message: args.error.clone(), code, log, baselines, ..Capture::default() }, again))
 }
 
 /// A log from a file, or from standard input where the path is `-`.
 pub(crate) fn log(context: &Context, path: &Path) -> anyhow::Result<Log> {
+    Ok(log_and_again(context, path, false)?.0)
+}
+
+fn log_and_again(context: &Context, path: &Path, again: bool) -> anyhow::Result<(Log, Option<Again>)> {
     if path == Path::new("-") {
-        return read(io::stdin().lock(), None).context("can't read standard input");
+        return passing(io::stdin().lock(), again).context("can't read standard input");
     }
     let name = path.display();
     let file = File::open(path).with_context(|| format!("can't read the log {name}"))?;
@@ -42,19 +56,52 @@ pub(crate) fn log(context: &Context, path: &Path) -> anyhow::Result<Log> {
     if meta.is_dir() {
         bail!("{name} is a folder, not a log: name a file in it");
     }
+    if !meta.is_file() {
+        return passing(file, again).with_context(|| format!("can't read the log {name}"));
+    }
     // as long as it was when it was opened: a log that grows while it is read would never end
-    let length = meta.is_file().then_some(meta.len());
-    let bar = length.filter(|l| *l >= LARGE && !context.is_quiet()).map(progress);
-    let log = read(file.take(length.unwrap_or(u64::MAX)), bar.as_ref())
-        .with_context(|| format!("can't read the log {name}"))?;
-    if let (Some(before), Ok(now)) = (length, std::fs::metadata(path))
-        && now.len() > before
+    let length = meta.len();
+    let bar = (length >= LARGE && !context.is_quiet()).then(|| progress(length));
+    let log = read((&file).take(length), bar.as_ref()).with_context(|| format!("can't read the log {name}"))?;
+    if let Ok(now) = std::fs::metadata(path)
+        && now.len() > length
     {
         context.note(&format!(
-            "{name} grew while it was read; what came after its first {before} bytes is not looked at"
+            "{name} grew while it was read; what came after its first {length} bytes is not looked at"
         ));
     }
-    Ok(log)
+    let again = again.then(|| rewound(file, length)).transpose();
+    Ok((log, again.with_context(|| format!("can't read the log {name} once more"))?))
+}
+
+/// A log that comes only once, as from a pipe: to be had again it is copied as it comes.
+fn passing(mut from: impl Read, again: bool) -> anyhow::Result<(Log, Option<Again>)> {
+    if !again {
+        return Ok((read(from, None)?, None));
+    }
+    let mut copy = tempfile::tempfile().context("can't make a temporary file")?;
+    let log = read(Copying { from: &mut from, to: &mut copy }, None)?;
+    let length = copy.stream_position()?;
+    Ok((log, Some(rewound(copy, length)?)))
+}
+
+fn rewound(mut file: File, length: u64) -> io::Result<Again> {
+    file.rewind()?;
+    Ok(file.take(length))
+}
+
+/// Copies what is read.
+struct Copying<'a, R> {
+    from: &'a mut R,
+    to: &'a mut File,
+}
+
+impl<R: Read> Read for Copying<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..n])?;
+        Ok(n)
+    }
 }
 
 fn progress(length: u64) -> ProgressBar {
@@ -110,10 +157,18 @@ fn binary(head: &[u8]) -> Option<&'static str> {
         (b"\xff\xd8\xff", "a picture"),
         (b"%PDF", "a PDF document"),
         (b"SQLite format 3", "a database"),
+        (b"\xff\xfe", "UTF-16 (pipe `iconv -f UTF-16 -t UTF-8 FILE` into `coroner analyze -`)"),
+        (b"\xfe\xff", "UTF-16 (pipe `iconv -f UTF-16 -t UTF-8 FILE` into `coroner analyze -`)"),
     ];
     if let Some((_, kind)) = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Some(kind);
     }
+    if head.get(257..262) == Some(b"ustar") {
+        return Some("an archive (unpack it with tar)");
+    }
+    // a log that was cut to nothing while its writer went on begins with NULs, and may be nothing else
+    let start = head.iter().position(|b| *b != 0).unwrap_or(head.len());
+    let head = &head[start..];
     let head = &head[..head.len().min(8 << 10)];
     let odd = head
         .iter()
@@ -142,7 +197,9 @@ mod tests {
     #[test]
     fn logs_are_told_from_other_files() {
         assert!(binary(b"\x1f\x8b\x08 and so on").is_some_and(|k| k.contains("gunzip")));
-        assert!(binary(&[0; 100]).is_some());
+        assert!(binary(&[1, 0, 0, 2].repeat(100)).is_some());
+        assert_eq!(binary(&[0; 100]), None);
+        assert_eq!(binary(&[&[0; 9000][..], b"Traceback (most recent call last):\n"].concat()), None);
         assert_eq!(binary(b"plain\n"), None);
         assert_eq!(binary(b"a NUL\0 in a line and \x1b[31mcolour\x1b[0m and \xff\xfe broken characters are no reason at all\n"), None);
         assert!(ProgressStyle::with_template("reading {bytes} of {total_bytes} ({percent} %)").is_ok());

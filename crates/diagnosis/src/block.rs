@@ -32,8 +32,14 @@ pub(crate) struct Frame {
 pattern!(PYTEST_HEADER, r"^_{2,} .+ _{2,}$");
 pattern!(SECTION, r"^(?:={8,}|-{8,}|_{8,}|\*{8,})");
 pattern!(UNITTEST_HEADER, r"^(?:FAIL|ERROR): \S");
-pattern!(JAVA_FRAME, r"^\s*(?:\[\w+\]\s*)?(?:at [\w$.<>/@-]+\(|\.{3} \d+ (?:more|common frames))|^\s*(?:\[\w+\]\s*)?Caused by: ");
-pattern!(TEST_HEADER, r"^\s*(?:\[ERROR\] .*<<< (?:FAILURE|ERROR)!|\S.* FAILED$|.*<<< (?:FAILURE|ERROR)!|(?:\[junit\] )?Testcase: .*|--- FAIL: .*|● .*|\d+\) .*|not ok \d+.*)$");
+pattern!(
+    JAVA_FRAME,
+    r"^\s*(?:\[\w+\]\s*)?(?:at [\w$.<>/@-]+\(|\.{3} \d+ (?:more|common frames))|^\s*(?:\[\w+\]\s*)?Caused by: "
+);
+pattern!(
+    TEST_HEADER,
+    r"^\s*(?:\[ERROR\] .*<<< (?:FAILURE|ERROR)!|\S.* FAILED$|.*<<< (?:FAILURE|ERROR)!|(?:\[junit\] )?Testcase: .*|--- FAIL: .*|● .*|\d+\) .*|not ok \d+.*)$"
+);
 pattern!(PY_FRAME, r#"^\s*(?:\|\s*)?File "([^"]+)", line (\d+)(?:, in (.+))?"#);
 pattern!(JS_FRAME, r"^\s+at (?:\S+ )?\(?(?:file://)?(/?[^():]+):(\d+):\d+\)?$");
 pattern!(PYTEST_FRAME, r"^(\S+\.py):(\d+): (?:in (\w+)|\w*)");
@@ -104,7 +110,9 @@ fn python(log: &Log, piece: usize) -> Option<Block> {
             break;
         }
         if let Some([_, Some(file), Some(number), function, ..]) = PY_FRAME.groups(line).as_deref() {
-            let own = !["site-packages", "dist-packages", "/lib/python", "<frozen", "importlib"].iter().any(|l| file.contains(l));
+            let own = !["site-packages", "dist-packages", "/lib/python", "<frozen", "importlib"]
+                .iter()
+                .any(|l| file.contains(l));
             if own || frame.is_none() {
                 frame = Some(Frame {
                     file: (*file).to_owned(),
@@ -116,7 +124,11 @@ fn python(log: &Log, piece: usize) -> Option<Block> {
             message = Some(i);
             end = i + 1;
             // the rest of a message of several lines
-            while end < log.len() && end < i + 12 && !log.clean(end).is_empty() && !is_new_record(log.clean(end)) {
+            while end < log.len()
+                && end < i + 12
+                && !log.clean(end).is_empty()
+                && !is_new_record(log.clean(end))
+            {
                 end += 1;
             }
             break;
@@ -141,7 +153,11 @@ fn frames_end(log: &Log, i: usize, at: usize) -> bool {
 
 /// A line that begins something else: a logger's, a shell's, a section's.
 fn is_new_record(line: &str) -> bool {
-    SECTION.is_match(line) || line.starts_with("##[") || line.starts_with("$ ") || line.starts_with("make:") || line.starts_with("make[")
+    SECTION.is_match(line)
+        || line.starts_with("##[")
+        || line.starts_with("$ ")
+        || line.starts_with("make:")
+        || line.starts_with("make[")
 }
 
 /// A pytest section: from `____ test ____` to the next one.
@@ -163,9 +179,7 @@ fn pytest(log: &Log, piece: usize) -> Option<Block> {
         return None;
     }
     let message = (header + 1..end).find(|i| log.clean(*i).starts_with("E  ")).unwrap_or(piece);
-    let frame = (header + 1..end).rev().find_map(|i| {
-        frame_of(&PYTEST_FRAME, log.clean(i))
-    });
+    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PYTEST_FRAME, log.clean(i)));
     // of a long section the part about the failure
     let start = if end - header > MOST { header.max(message.saturating_sub(30)) } else { header };
     let end = if end - start > MOST { end.min(message + 30) } else { end };
@@ -174,12 +188,17 @@ fn pytest(log: &Log, piece: usize) -> Option<Block> {
 
 /// A unittest section: `FAIL: test (module)` between rulers.
 fn unittest(log: &Log, piece: usize) -> Option<Block> {
-    let header = (piece.saturating_sub(60)..=piece).rev().find(|i| UNITTEST_HEADER.is_match(log.clean(*i)))?;
+    let header =
+        (piece.saturating_sub(60)..=piece).rev().find(|i| UNITTEST_HEADER.is_match(log.clean(*i)))?;
     if !(header > 0 && SECTION.is_match(log.clean(header - 1))) {
         return None;
     }
     let mut end = header + 2;
-    while end < log.len() && end < header + MOST && !log.clean(end).starts_with("=====") && !log.clean(end).starts_with("-----") {
+    while end < log.len()
+        && end < header + MOST
+        && !log.clean(end).starts_with("=====")
+        && !log.clean(end).starts_with("-----")
+    {
         end += 1;
     }
     if piece >= end {
@@ -219,7 +238,10 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
         return None;
     }
     let (header, message) = if header_here {
-        (Some(top), (top + 1..(top + 4).min(log.len())).find(|i| !log.clean(*i).trim().is_empty()).unwrap_or(top))
+        (
+            Some(top),
+            (top + 1..(top + 4).min(log.len())).find(|i| !log.clean(*i).trim().is_empty()).unwrap_or(top),
+        )
     } else {
         let above = (top.saturating_sub(3)..top).rev().find(|i| TEST_HEADER.is_match(log.clean(*i)));
         (above, top)
@@ -233,7 +255,10 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
             quiet = 0;
         } else {
             quiet += 1;
-            if quiet > 2 || line.is_empty() && !(is_frame(end + 1) || end + 1 < log.len() && indent(log.clean(end + 1)) > 2) {
+            if quiet > 2
+                || line.is_empty()
+                    && !(is_frame(end + 1) || end + 1 < log.len() && indent(log.clean(end + 1)) > 2)
+            {
                 break;
             }
             if TEST_HEADER.is_match(line) {
@@ -243,7 +268,8 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
         end += 1;
     }
     let frame = (message + 1..end).find_map(|i| {
-        frame_of(&JS_FRAME, log.clean(i)).filter(|f| !f.file.contains("node_modules") && !f.file.contains("node:"))
+        frame_of(&JS_FRAME, log.clean(i))
+            .filter(|f| !f.file.contains("node_modules") && !f.file.contains("node:"))
     });
     Some(Block { start, end: end.max(piece + 1), header, message, frame })
 }
@@ -252,7 +278,11 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
 fn paragraph(log: &Log, piece: usize) -> Block {
     let base = indent(log.clean(piece));
     let mut start = piece;
-    while start > 0 && piece - start < 3 && !log.clean(start - 1).trim().is_empty() && !is_new_record(log.clean(start - 1)) {
+    while start > 0
+        && piece - start < 3
+        && !log.clean(start - 1).trim().is_empty()
+        && !is_new_record(log.clean(start - 1))
+    {
         start -= 1;
     }
     let base = base.min(indent(log.clean(start)));
@@ -260,7 +290,7 @@ fn paragraph(log: &Log, piece: usize) -> Block {
     while end < log.len() && end < piece + 40 {
         let line = log.clean(end);
         if line.trim().is_empty() {
-            let next = (end + 1 < log.len()).then(|| log.clean(end + 1)).unwrap_or("");
+            let next = if end + 1 < log.len() { log.clean(end + 1) } else { "" };
             if next.trim().is_empty() || indent(next) <= base {
                 break;
             }
@@ -269,8 +299,6 @@ fn paragraph(log: &Log, piece: usize) -> Block {
         }
         end += 1;
     }
-    let frame = (piece..end.min(piece + 4)).find_map(|i| {
-        frame_of(&COMPILER, log.clean(i))
-    });
+    let frame = (piece..end.min(piece + 4)).find_map(|i| frame_of(&COMPILER, log.clean(i)));
     Block { start, end, header: None, message: piece, frame }
 }

@@ -116,9 +116,9 @@ impl std::fmt::Display for End {
 pub fn signal_name(signal: i32) -> String {
     // the numbers of x86-64 and arm64 Linux, from signal(7)
     const NAMES: [&str; 32] = [
-        "?", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+        "?", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU",
+        "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     match usize::try_from(signal).ok().filter(|s| *s > 0).and_then(|s| NAMES.get(s)) {
         Some(name) => format!("SIG{name}"),
@@ -133,7 +133,7 @@ pub fn seconds(d: Duration) -> String {
     match s {
         0..10 if d.subsec_millis() > 0 => format!("{:.1} s", d.as_secs_f64()),
         0..120 => format!("{s} s"),
-        120..3600 if s % 60 == 0 => format!("{} min", s / 60),
+        120..3600 if s.is_multiple_of(60) => format!("{} min", s / 60),
         120..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }
@@ -149,7 +149,11 @@ pub fn bytes(n: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if value.fract() == 0.0 { format!("{value:.0} {}", UNITS[unit]) } else { format!("{value:.1} {}", UNITS[unit]) }
+    if value.fract() == 0.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]
@@ -160,11 +164,15 @@ mod tests {
     fn ends_read_as_sentences() {
         assert_eq!(End::Signaled { signal: 9 }.to_string(), "signal 9 (SIGKILL)");
         assert_eq!(End::Signaled { signal: 77 }.to_string(), "signal 77 (signal 77)");
-        assert_eq!(End::TimedOut { limit: Duration::from_secs(90) }.to_string(), "stopped by our time limit of 90 s");
+        assert_eq!(
+            End::TimedOut { limit: Duration::from_secs(90) }.to_string(),
+            "stopped by our time limit of 90 s"
+        );
         assert_eq!(End::MemoryLimit { limit: 3 << 29 }.to_string(), "stopped by our memory limit of 1.5 GiB");
         assert_eq!(seconds(Duration::from_millis(420)), "0.4 s");
         assert_eq!(seconds(Duration::from_secs(7500)), "2 h 05 min");
-        let exit = Exit { end: End::Exited { code: 3 }, wall: Duration::from_secs(1), cpu: None, peak_memory: None };
+        let exit =
+            Exit { end: End::Exited { code: 3 }, wall: Duration::from_secs(1), cpu: None, peak_memory: None };
         let json = serde_json::to_string(&exit).unwrap();
         assert_eq!(serde_json::from_str::<Exit>(&json).unwrap(), exit, "{json}");
     }

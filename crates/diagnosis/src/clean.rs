@@ -79,7 +79,8 @@ fn time_stamp(text: &str) -> Option<&str> {
     if b.len() < 8 || !b[0].is_ascii_digit() || !b[1].is_ascii_digit() {
         return None;
     }
-    let digits = |from: usize, n: usize| b.len() >= from + n && b[from..from + n].iter().all(u8::is_ascii_digit);
+    let digits =
+        |from: usize, n: usize| b.len() >= from + n && b[from..from + n].iter().all(u8::is_ascii_digit);
     let at = |i: usize, c: &[u8]| b.get(i).is_some_and(|x| c.contains(x));
     let mut i = 0;
     if digits(0, 4) && at(4, b"-/") && digits(5, 2) && at(7, b"-/") && digits(8, 2) && at(10, b"T ") {
@@ -132,7 +133,10 @@ fn rank(text: &str) -> Option<&str> {
         if number == head && !tagged {
             return None;
         }
-        tail.strip_prefix("<stderr>").or_else(|| tail.strip_prefix("<stdout>")).unwrap_or(tail).strip_prefix(':')?
+        tail.strip_prefix("<stderr>")
+            .or_else(|| tail.strip_prefix("<stdout>"))
+            .unwrap_or(tail)
+            .strip_prefix(':')?
     } else {
         let end = text.bytes().take(4).take_while(u8::is_ascii_digit).count();
         if end == 0 || !text[end..].starts_with(": ") {
@@ -145,7 +149,8 @@ fn rank(text: &str) -> Option<&str> {
 
 /// docker compose's `service-1  | `.
 fn compose(text: &str) -> Option<&str> {
-    let (head, rest) = text.get(..text.len().min(40)).and_then(|h| h.find(" | ")).map(|i| text.split_at(i))?;
+    let (head, rest) =
+        text.get(..text.len().min(40)).and_then(|h| h.find(" | ")).map(|i| text.split_at(i))?;
     let name = head.trim_end();
     let service = name.rsplit_once(['-', '_']).is_some_and(|(n, d)| {
         !n.is_empty() && !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit()) && !n.contains(' ')

@@ -93,7 +93,9 @@ fn speak(diagnosis: &mut Diagnosis, opinion: Opinion) {
         diagnosis.confidence = opinion.confidence.min(0.6);
     }
     let mut evidence = opinion.evidence.clone();
-    evidence.extend(diagnosis.evidence.iter().filter(|e| !opinion.evidence.iter().any(|o| same_line(o, e))).cloned());
+    evidence.extend(
+        diagnosis.evidence.iter().filter(|e| !opinion.evidence.iter().any(|o| same_line(o, e))).cloned(),
+    );
     evidence.truncate(crate::evidence::MOST_CITED);
     diagnosis.evidence = evidence;
     diagnosis.opinion = Some(opinion);

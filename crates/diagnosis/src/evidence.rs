@@ -56,8 +56,8 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
         add(header, Role::Context, MOST_CITED);
     }
     add(first.block.message, Role::Cause, MOST_CITED);
-    let rest: Vec<&Fault> = faults[1..]
-        .iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
+    let rest: Vec<&Fault> =
+        faults[1..].iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
     for fault in &rest {
         let role = if fault.score > first.score - 20.0 { Role::Cause } else { Role::Symptom };
         let headed = fault.block.header == Some(fault.anchor);
@@ -111,7 +111,8 @@ pub(crate) fn excerpt(log: &Log, faults: &[Fault], redactor: &Redactor, budget: 
     for d in 0..400.min(log.len()) {
         want(log.len() - 1 - d, 30.0 * 0.99_f64.powi(d as i32));
     }
-    let mut order: Vec<(usize, f64)> = wanted.into_iter().filter(|(p, _)| !log.clean(*p).trim().is_empty()).collect();
+    let mut order: Vec<(usize, f64)> =
+        wanted.into_iter().filter(|(p, _)| !log.clean(*p).trim().is_empty()).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let anchors: Vec<usize> = faults.iter().flat_map(|f| [f.anchor, f.spoken, f.block.message]).collect();
     pack(&Page { log, faults, redactor }, &order, &anchors, budget)

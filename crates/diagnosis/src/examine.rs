@@ -61,7 +61,10 @@ impl Examined<'_> {
         let raw: Vec<&str> = match source {
             Source::Log => {
                 let log = &self.capture.log;
-                (log.index_of(line)..log.len()).take_while(|i| log.number(*i) == line).map(|i| log.raw(i)).collect()
+                (log.index_of(line)..log.len())
+                    .take_while(|i| log.number(*i) == line)
+                    .map(|i| log.raw(i))
+                    .collect()
             }
             Source::Error => nth_line(self.capture.error_message.as_deref(), line),
             Source::Code => nth_line(self.capture.code.as_ref().map(|c| c.text.as_str()), line),
@@ -82,7 +85,10 @@ fn nth_line(text: Option<&str>, line: u64) -> Vec<&str> {
 pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -> Examined<'a> {
     let known: HashSet<u64> =
         capture.baselines.iter().flat_map(|b| (0..b.len()).map(|i| shape(b.clean(i)))).collect();
-    let about = About { kind: capture.experiment_type.as_deref(), code: capture.code.as_ref().map(|c| c.text.as_str()) };
+    let about = About {
+        kind: capture.experiment_type.as_deref(),
+        code: capture.code.as_ref().map(|c| c.text.as_str()),
+    };
     let log_scan = scan(&capture.log, rules, &known, about);
     let log_faults = faults(&capture.log, &log_scan, rules);
     let message = Log::new(capture.error_message.as_deref().unwrap_or("").as_bytes());
@@ -99,14 +105,18 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
 
     let Judged { mut verdict, fault } = judge(capture, &placed, rules);
     let chosen = fault.map(|i| placed[i]);
-    let strength = chosen.filter(|_| !verdict.rule.starts_with("fallback.")).and_then(|p| p.fault.rule).map(|r| rules.at(r).strength);
+    let strength = chosen
+        .filter(|_| !verdict.rule.starts_with("fallback."))
+        .and_then(|p| p.fault.rule)
+        .map(|r| rules.at(r).strength);
     let mut other_faults = others(capture, &placed, rules, &verdict, fault);
     let code_line = chosen.and_then(|p| code_line(capture, &p));
 
     let mut redactions = Counts::new();
     let redactor = &settings.redactor;
     let subject = chosen.map(|p| redactor.redact(p.log.clean(p.fault.spoken), &mut Counts::new()));
-    let place = chosen.and_then(|p| p.fault.block.frame.as_ref()).map(|f| (f.file.as_str(), f.function.as_deref()));
+    let place =
+        chosen.and_then(|p| p.fault.block.frame.as_ref()).map(|f| (f.file.as_str(), f.function.as_deref()));
     let signature = Signature::new(&verdict.rule, subject.as_deref().unwrap_or(""), place);
     for v in std::iter::once(&mut verdict).chain(&mut other_faults) {
         v.cause = redactor.redact(&v.cause, &mut redactions);
@@ -172,12 +182,21 @@ fn code_line(capture: &Capture, placed: &Placed<'_>) -> Option<u64> {
 }
 
 /// Faults of other rules that weigh nearly as much, at most three.
-fn others(capture: &Capture, placed: &[Placed<'_>], rules: &RuleSet, verdict: &Verdict, chosen: Option<usize>) -> Vec<Verdict> {
+fn others(
+    capture: &Capture,
+    placed: &[Placed<'_>],
+    rules: &RuleSet,
+    verdict: &Verdict,
+    chosen: Option<usize>,
+) -> Vec<Verdict> {
     let Some(top) = chosen.map(|i| placed[i].fault.score) else { return Vec::new() };
     let mut found: Vec<Verdict> = Vec::new();
     for p in placed.iter().filter(|p| !p.in_error && !p.fault.repeat && p.fault.score > top - 25.0) {
         let Some(other) = of_rule(p, rules, capture) else { continue };
-        if other.rule != verdict.rule && other.category != verdict.category && found.iter().all(|f| f.rule != other.rule) {
+        if other.rule != verdict.rule
+            && other.category != verdict.category
+            && found.iter().all(|f| f.rule != other.rule)
+        {
             found.push(other);
         }
         if found.len() == 3 {
@@ -185,11 +204,4 @@ fn others(capture: &Capture, placed: &[Placed<'_>], rules: &RuleSet, verdict: &V
         }
     }
     found
-}
-
-impl Examined<'_> {
-    /// scratch
-    pub fn debug(&self) -> String {
-        self.faults.iter().take(14).map(|f| format!("{:.0} line {} block {}..{} hdr {:?} msg {} rule {:?} {:?} {}\n", f.score, self.capture.log.number(f.anchor), self.capture.log.number(f.block.start), self.capture.log.number(f.block.end-1), f.block.header.map(|h|self.capture.log.number(h)), self.capture.log.number(f.block.message), f.rule, f.signal, self.capture.log.clean(f.anchor).chars().take(110).collect::<String>())).collect()
-    }
 }

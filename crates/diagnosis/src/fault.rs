@@ -51,8 +51,11 @@ pub(crate) fn faults(log: &Log, scan: &Scan, rules: &RuleSet) -> Vec<Fault> {
         }
     }
     // where a test framework names what failed, an exception elsewhere was most likely caught
-    let tests: Vec<usize> =
-        scored.iter().filter(|(s, m)| m.signal == Some(Signal::Test) && *s > 95.0).map(|(_, m)| m.piece).collect();
+    let tests: Vec<usize> = scored
+        .iter()
+        .filter(|(s, m)| m.signal == Some(Signal::Test) && *s > 95.0)
+        .map(|(_, m)| m.piece)
+        .collect();
     if let Some(last) = tests.last() {
         for (score, mark) in &mut scored {
             if mark.signal != Some(Signal::Test) && mark.piece < *last {
@@ -119,25 +122,20 @@ fn speaker(scan: &Scan, rules: &RuleSet, block: &Block, anchor: &Mark) -> (Optio
     }
 }
 
-/// The last lines before the end of the log and of the step that failed, where they say something.
-fn last_words(log: &Log, scan: &Scan) -> Vec<Mark> {
+/// The last line before the end of the log, or of the step that failed, that says something.
+fn last_words(log: &Log, scan: &Scan) -> Option<Mark> {
     let failed = scan.steps.iter().find(|s| s.end == StepEnd::Failed).map(|s| s.piece);
-    let mut found: Vec<Mark> = Vec::new();
-    for end in [failed.unwrap_or(log.len())] {
-        let boundary = if end < log.len() { log.number(end) } else { u64::MAX };
-        let last = (end.saturating_sub(40)..end).rev().find(|i| {
-            let line = log.clean(*i);
-            line.trim().len() > 2
-                && log.number(*i) != boundary && !matches!(signal(line), Some(Signal::Consequence | Signal::Harmless))
-        });
-        if let Some(piece) = last
-            && found.iter().all(|m| m.piece != piece)
-        {
-            let rule = scan.marks.iter().rev().find(|m| m.piece == piece).and_then(|m| m.rule);
-            found.push(Mark { piece, rule, signal: Some(Signal::Weak), alike: 1, shape: 0 });
-        }
-    }
-    found
+    let end = failed.unwrap_or(log.len());
+    // the step's end may share its line with something else
+    let boundary = failed.map(|piece| log.number(piece));
+    let piece = (end.saturating_sub(40)..end).rev().find(|i| {
+        let line = log.clean(*i);
+        line.trim().len() > 2
+            && Some(log.number(*i)) != boundary
+            && !matches!(signal(line), Some(Signal::Consequence | Signal::Harmless))
+    })?;
+    let rule = scan.marks.iter().rev().find(|m| m.piece == piece).and_then(|m| m.rule);
+    Some(Mark { piece, rule, signal: Some(Signal::Weak), alike: 1, shape: 0 })
 }
 
 /// The lines that lead up to the last one.
@@ -145,7 +143,10 @@ fn ending(log: &Log, piece: usize) -> Block {
     let mut start = piece;
     while start > 0 && piece - start < 20 {
         let line = log.clean(start - 1);
-        if line.starts_with("travis_") || line.starts_with("##[") || line.trim().is_empty() && piece - start > 3 {
+        if line.starts_with("travis_")
+            || line.starts_with("##[")
+            || line.trim().is_empty() && piece - start > 3
+        {
             break;
         }
         start -= 1;

@@ -66,7 +66,8 @@ impl Log {
     pub fn ends_in_trouble(&self) -> bool {
         const LAST: usize = 40;
         let from = self.pieces.len().saturating_sub(LAST);
-        let last: Vec<&str> = (from..self.pieces.len()).map(|i| self.clean(i)).filter(|l| !l.trim().is_empty()).collect();
+        let last: Vec<&str> =
+            (from..self.pieces.len()).map(|i| self.clean(i)).filter(|l| !l.trim().is_empty()).collect();
         let traceback = last.iter().rposition(|l| l.contains("Traceback (most recent call last)"));
         // an exception that was caught and logged has something after it
         let unhandled = traceback.is_some_and(|at| {
@@ -75,7 +76,8 @@ impl Log {
             end.is_some_and(|e| e + 2 >= after.len())
         });
         let not_a_number = |l: &str| {
-            l.split(|c: char| c.is_whitespace() || "=:,()[]{}\"'|".contains(c)).any(|w| w.eq_ignore_ascii_case("nan"))
+            l.split(|c: char| c.is_whitespace() || "=:,()[]{}\"'|".contains(c))
+                .any(|w| w.eq_ignore_ascii_case("nan"))
         };
         unhandled || last.iter().rev().take(3).any(|l| not_a_number(l))
     }
@@ -117,7 +119,8 @@ impl Log {
         let mut number = first_line;
         let mut start = from;
         while start < self.raw.len() {
-            let end = memchr::memchr(b'\n', &self.raw.as_bytes()[start..]).map_or(self.raw.len(), |i| start + i);
+            let end =
+                memchr::memchr(b'\n', &self.raw.as_bytes()[start..]).map_or(self.raw.len(), |i| start + i);
             self.add_line(number, start, end);
             number += 1;
             start = end + 1;

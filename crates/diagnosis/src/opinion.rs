@@ -35,21 +35,35 @@ struct Quote {
 }
 
 /// The opinion in `text`, if it can be read and what it quotes was shown.
-pub(crate) fn read(text: &str, shown: &[Shown], clear: impl Fn(Source, u64, &str) -> Option<String>) -> Result<Opinion, ModelFailure> {
+pub(crate) fn read(
+    text: &str,
+    shown: &[Shown],
+    clear: impl Fn(Source, u64, &str) -> Option<String>,
+) -> Result<Opinion, ModelFailure> {
     if text.len() > MOST_BYTES {
-        return Err(unreadable(format!("the answer has {} bytes, more than any answer to this question", text.len())));
+        return Err(unreadable(format!(
+            "the answer has {} bytes, more than any answer to this question",
+            text.len()
+        )));
     }
     let json = unfenced(text);
     if json.is_empty() {
         return Err(unreadable("the answer is empty".into()));
     }
-    let answer: Answer = serde_json::from_str(json)
-        .map_err(|e| unreadable(format!("the answer is not the JSON that was asked for: {}", e.to_string().chars().take(160).collect::<String>())))?;
+    let answer: Answer = serde_json::from_str(json).map_err(|e| {
+        unreadable(format!(
+            "the answer is not the JSON that was asked for: {}",
+            e.to_string().chars().take(160).collect::<String>()
+        ))
+    })?;
     if answer.root_cause.trim().is_empty() || answer.fix_suggestion.trim().is_empty() {
         return Err(unreadable("the answer leaves the cause or the fix empty".into()));
     }
     if !(0.0..=1.0).contains(&answer.confidence) {
-        return Err(unreadable(format!("the answer's confidence is {}, not between 0 and 1", answer.confidence)));
+        return Err(unreadable(format!(
+            "the answer's confidence is {}, not between 0 and 1",
+            answer.confidence
+        )));
     }
     if answer.evidence.is_empty() {
         return Err(ungrounded("the answer quotes nothing".into()));
@@ -82,13 +96,19 @@ fn ground(quote: &Quote, shown: &[Shown]) -> Result<(u64, String), ModelFailure>
         return Err(ungrounded("a quotation is too short to prove anything".into()));
     }
     let holds = |s: &&Shown| squeezed(&s.text).contains(&wanted);
-    let found = shown.iter().filter(|s| s.source == quote.source).filter(holds).min_by_key(|s| s.line.abs_diff(quote.line));
+    let found = shown
+        .iter()
+        .filter(|s| s.source == quote.source)
+        .filter(holds)
+        .min_by_key(|s| s.line.abs_diff(quote.line));
     if let Some(found) = found {
         return Ok((found.line, quote.quote.trim().to_owned()));
     }
     let short: String = quote.quote.chars().take(80).collect();
     Err(ungrounded(match shown.iter().find(holds) {
-        Some(other) => format!("the answer quotes as {} what stands in the {}: {short:?}", quote.source, other.source),
+        Some(other) => {
+            format!("the answer quotes as {} what stands in the {}: {short:?}", quote.source, other.source)
+        }
         None => format!("the answer quotes what does not stand in the {}: {short:?}", quote.source),
     }))
 }
@@ -168,9 +188,17 @@ mod tests {
             (answer(|v| v["confidence"] = 7.into()), Unreadable, "confidence is 7"),
             (answer(|v| v["root_cause"] = " ".into()), Unreadable, "empty"),
             (answer(|v| v["evidence"] = serde_json::json!([])), Ungrounded, "quotes nothing"),
-            (answer(|v| v["evidence"][0]["quote"] = "KeyError: nope".into()), Ungrounded, "does not stand in the log"),
+            (
+                answer(|v| v["evidence"][0]["quote"] = "KeyError: nope".into()),
+                Ungrounded,
+                "does not stand in the log",
+            ),
             (answer(|v| v["evidence"][0]["quote"] = "  ".into()), Ungrounded, "too short"),
-            (answer(|v| v["evidence"][0]["quote"] = "raise ValueError(f'bad".into()), Ungrounded, "quotes as log what stands in the code"),
+            (
+                answer(|v| v["evidence"][0]["quote"] = "raise ValueError(f'bad".into()),
+                Ungrounded,
+                "quotes as log what stands in the code",
+            ),
         ];
         for (text, kind, words) in cases {
             let (got, detail) = judge(&text).unwrap_err();

@@ -79,7 +79,11 @@ pub(crate) fn question(examined: &Examined<'_>, budget: usize) -> (Question, Vec
     }
 
     let excerpt = examined.excerpt(budget);
-    shown.extend(excerpt.lines.iter().map(|l| Shown { source: Source::Log, line: l.line, text: l.text.clone() }));
+    shown.extend(excerpt.lines.iter().map(|l| Shown {
+        source: Source::Log,
+        line: l.line,
+        text: l.text.clone(),
+    }));
 
     let code = code(examined, &mut clear, &mut shown);
 
@@ -115,7 +119,8 @@ pub(crate) fn question(examined: &Examined<'_>, budget: usize) -> (Question, Vec
 fn code(examined: &Examined<'_>, clear: &mut dyn FnMut(&str) -> String, shown: &mut Vec<Shown>) -> String {
     let Some(code) = &examined.capture.code else { return String::new() };
     let lines: Vec<&str> = code.text.lines().collect();
-    let at = examined.code_line.map_or(0, |l| (l as usize).saturating_sub(1)).min(lines.len().saturating_sub(1));
+    let at =
+        examined.code_line.map_or(0, |l| (l as usize).saturating_sub(1)).min(lines.len().saturating_sub(1));
     let mut chosen: Vec<(usize, String)> = Vec::new();
     let mut used = 0;
     // outward from the line, twice as much before it as after

@@ -21,127 +21,74 @@ static KINDS: [Kind; 34] = [
     kind(
         "private-key",
         &["private key"],
-        r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?P<s>[^-]{16,})"),
-    kind(
-        "anthropic-key",
-        &["sk-ant-"],
-        r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
-    kind(
-        "openai-key",
-        &["sk-"],
-        r"\bsk-(?:proj-|svcacct-|admin-|or-v1-)?[A-Za-z0-9_-]{20,}"),
+        r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?P<s>[^-]{16,})",
+    ),
+    kind("anthropic-key", &["sk-ant-"], r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
+    kind("openai-key", &["sk-"], r"\bsk-(?:proj-|svcacct-|admin-|or-v1-)?[A-Za-z0-9_-]{20,}"),
     kind(
         "aws-key-id",
         &["AKIA", "ASIA", "AGPA", "AIDA", "AROA", "ANPA"],
-        r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{16}\b"),
+        r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{16}\b",
+    ),
     kind(
         "github-token",
         &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
-        r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    ),
     kind(
         "gitlab-token",
         &["glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glft-", "glsoat-"],
-        r"\bgl(?:pat|ptt|dt|rt|cbt|ft|soat)-[A-Za-z0-9_-]{18,}"),
-    kind(
-        "google-key",
-        &["AIza"],
-        r"\bAIza[A-Za-z0-9_-]{35}"),
-    kind(
-        "google-token",
-        &["ya29."],
-        r"\bya29\.[A-Za-z0-9_-]{20,}"),
-    kind(
-        "huggingface-token",
-        &["hf_"],
-        r"\bhf_[A-Za-z0-9]{20,}"),
-    kind(
-        "slack-token",
-        &["xox", "xapp-"],
-        r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-\d-[A-Za-z0-9-]{10,}"),
+        r"\bgl(?:pat|ptt|dt|rt|cbt|ft|soat)-[A-Za-z0-9_-]{18,}",
+    ),
+    kind("google-key", &["AIza"], r"\bAIza[A-Za-z0-9_-]{35}"),
+    kind("google-token", &["ya29."], r"\bya29\.[A-Za-z0-9_-]{20,}"),
+    kind("huggingface-token", &["hf_"], r"\bhf_[A-Za-z0-9]{20,}"),
+    kind("slack-token", &["xox", "xapp-"], r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bxapp-\d-[A-Za-z0-9-]{10,}"),
     kind(
         "slack-webhook",
         &["hooks.slack"],
-        r"hooks\.slack\.com/(?:services|workflows)/(?P<s>[A-Za-z0-9/_-]{20,})"),
+        r"hooks\.slack\.com/(?:services|workflows)/(?P<s>[A-Za-z0-9/_-]{20,})",
+    ),
     kind(
         "discord-webhook",
         &["/webhooks/"],
-        r"discord(?:app)?\.com/api/webhooks/\d+/(?P<s>[A-Za-z0-9_-]{20,})"),
-    kind(
-        "stripe-key",
-        &["_live_", "_test_"],
-        r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"),
-    kind(
-        "npm-token",
-        &["npm_", "_authToken"],
-        r"\bnpm_[A-Za-z0-9]{30,}|_authToken\s*=\s*(?P<s>[^\s$]{8,})"),
-    kind(
-        "pypi-token",
-        &["pypi-"],
-        r"\bpypi-[A-Za-z0-9_-]{30,}"),
-    kind(
-        "docker-token",
-        &["dckr_"],
-        r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
-    kind(
-        "sendgrid-key",
-        &["SG."],
-        r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-    kind(
-        "twilio-key",
-        &["SK"],
-        r"\bSK[0-9a-f]{32}\b"),
-    kind(
-        "databricks-token",
-        &["dapi"],
-        r"\bdapi[0-9a-f]{32}"),
-    kind(
-        "digitalocean-token",
-        &["_v1_"],
-        r"\bdo[opr]_v1_[0-9a-f]{40,}"),
+        r"discord(?:app)?\.com/api/webhooks/\d+/(?P<s>[A-Za-z0-9_-]{20,})",
+    ),
+    kind("stripe-key", &["_live_", "_test_"], r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}"),
+    kind("npm-token", &["npm_", "_authToken"], r"\bnpm_[A-Za-z0-9]{30,}|_authToken\s*=\s*(?P<s>[^\s$]{8,})"),
+    kind("pypi-token", &["pypi-"], r"\bpypi-[A-Za-z0-9_-]{30,}"),
+    kind("docker-token", &["dckr_"], r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
+    kind("sendgrid-key", &["SG."], r"\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+    kind("twilio-key", &["SK"], r"\bSK[0-9a-f]{32}\b"),
+    kind("databricks-token", &["dapi"], r"\bdapi[0-9a-f]{32}"),
+    kind("digitalocean-token", &["_v1_"], r"\bdo[opr]_v1_[0-9a-f]{40,}"),
     kind(
         "azure-key",
         &["AccountKey=", "SharedAccessKey=", "SharedAccessSignature="],
-        r"(?i)\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[A-Za-z0-9+/%=&_-]{20,})"),
-    kind(
-        "azure-signature",
-        &["sig="],
-        r"[?&]sig=(?P<s>[A-Za-z0-9%+/=_-]{20,})"),
+        r"(?i)\b(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[A-Za-z0-9+/%=&_-]{20,})",
+    ),
+    kind("azure-signature", &["sig="], r"[?&]sig=(?P<s>[A-Za-z0-9%+/=_-]{20,})"),
     kind(
         "aws-signature",
         &["X-Amz-"],
-        r"(?i)X-Amz-(?:Signature|Credential|Security-Token)=(?P<s>[A-Za-z0-9%+/=_-]{16,})"),
-    kind(
-        "groq-key",
-        &["gsk_"],
-        r"\bgsk_[A-Za-z0-9]{30,}"),
-    kind(
-        "xai-key",
-        &["xai-"],
-        r"\bxai-[A-Za-z0-9]{30,}"),
-    kind(
-        "replicate-token",
-        &["r8_"],
-        r"\br8_[A-Za-z0-9]{30,}"),
-    kind(
-        "age-key",
-        &["AGE-SECRET"],
-        r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}"),
-    kind(
-        "jwt",
-        &["eyJ"],
-        r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    kind(
-        "url-password",
-        &["://"],
-        r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?P<s>[^\s/@]{1,200})@"),
+        r"(?i)X-Amz-(?:Signature|Credential|Security-Token)=(?P<s>[A-Za-z0-9%+/=_-]{16,})",
+    ),
+    kind("groq-key", &["gsk_"], r"\bgsk_[A-Za-z0-9]{30,}"),
+    kind("xai-key", &["xai-"], r"\bxai-[A-Za-z0-9]{30,}"),
+    kind("replicate-token", &["r8_"], r"\br8_[A-Za-z0-9]{30,}"),
+    kind("age-key", &["AGE-SECRET"], r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}"),
+    kind("jwt", &["eyJ"], r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    kind("url-password", &["://"], r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:(?P<s>[^\s/@]{1,200})@"),
     kind(
         "bearer",
         &["bearer", "authorization:"],
-        r"(?i)\b(?:bearer|authorization:\s*(?:basic|token|bearer))\s+(?P<s>[A-Za-z0-9._~+/=-]{8,})"),
+        r"(?i)\b(?:bearer|authorization:\s*(?:basic|token|bearer))\s+(?P<s>[A-Za-z0-9._~+/=-]{8,})",
+    ),
     kind(
         "header-key",
         &["api-key", "apikey", "auth-token", "private-token", "proxy-auth", "cookie"],
-        r"(?i)\b(?:x-api-key|api-key|apikey|x-auth-token|private-token|proxy-authorization|set-cookie|cookie)\s*:\s*(?P<s>[^\s,;'\x22]{6,}(?:;[^\r\n'\x22]*)?)"),
+        r"(?i)\b(?:x-api-key|api-key|apikey|x-auth-token|private-token|proxy-authorization|set-cookie|cookie)\s*:\s*(?P<s>[^\s,;'\x22]{6,}(?:;[^\r\n'\x22]*)?)",
+    ),
     kind(
         "secret",
         &["passw", "passphrase", "secret", "token", "key", "credential"],
@@ -150,11 +97,13 @@ static KINDS: [Kind; 34] = [
     kind(
         "password-flag",
         &["-password", "-passwd", "-token", "-secret", "-api"],
-        r"(?i)(?:^|\s)--?(?:password|passwd|token|secret|api-?key)(?:=|\s+)(?P<s>[^\s'\x22-][^\s'\x22]{3,})"),
+        r"(?i)(?:^|\s)--?(?:password|passwd|token|secret|api-?key)(?:=|\s+)(?P<s>[^\s'\x22-][^\s'\x22]{3,})",
+    ),
     kind(
         "email",
         &["@"],
-        r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b"),
+        r"\b[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}\b",
+    ),
 ];
 
 struct Shapes {
@@ -167,7 +116,10 @@ static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
     let hints = || KINDS.iter().enumerate().flat_map(|(i, k)| k.1.iter().map(move |h| (i, *h)));
     let texts = hints().map(|(_, h)| h);
     // ours, and built by every test that redacts
-    let hints_automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(texts).unwrap_or_else(|e| unreachable!("{e}"));
+    let hints_automaton = AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(texts)
+        .unwrap_or_else(|e| unreachable!("{e}"));
     Shapes { hints: hints_automaton, kinds: hints().map(|(i, _)| i).collect() }
 });
 
@@ -195,7 +147,20 @@ impl Redactor {
     /// Does an environment variable's name say that its value is secret?
     #[must_use]
     pub fn is_secret_name(name: &str) -> bool {
-        const WORDS: &[&str] = &["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "APIKEY", "API_KEY", "PRIVATE_KEY", "ACCESS_KEY", "AUTH_KEY", "_PAT"];
+        const WORDS: &[&str] = &[
+            "SECRET",
+            "TOKEN",
+            "PASSWORD",
+            "PASSWD",
+            "PASSPHRASE",
+            "CREDENTIAL",
+            "APIKEY",
+            "API_KEY",
+            "PRIVATE_KEY",
+            "ACCESS_KEY",
+            "AUTH_KEY",
+            "_PAT",
+        ];
         let upper = name.to_ascii_uppercase();
         WORDS.iter().any(|w| upper.contains(w)) && !upper.ends_with("_FILE") && !upper.ends_with("_PATH")
     }
@@ -208,7 +173,8 @@ impl Redactor {
             found.extend(text.match_indices(value.as_str()).map(|(i, v)| (i..i + v.len(), "environment")));
         }
         let shapes = &*SHAPES;
-        let mut maybe: Vec<usize> = shapes.hints.find_overlapping_iter(text).map(|h| shapes.kinds[h.pattern().as_usize()]).collect();
+        let mut maybe: Vec<usize> =
+            shapes.hints.find_overlapping_iter(text).map(|h| shapes.kinds[h.pattern().as_usize()]).collect();
         maybe.sort_unstable();
         maybe.dedup();
         for Kind(name, _, shape) in maybe.into_iter().map(|i| &KINDS[i]) {
@@ -264,10 +230,26 @@ fn is_placeholder(value: &str) -> bool {
     let same = value.chars().all(|c| Some(c) == first);
     let lower = value.to_ascii_lowercase();
     // the login of a service, not a person's address
-    same || lower.starts_with("git@") || value.starts_with(['$', '<', '%', '{', '*'])
+    same || lower.starts_with("git@")
+        || value.starts_with(['$', '<', '%', '{', '*'])
         || lower.starts_with("[redacted")
         || lower.starts_with("redacted")
-        || matches!(lower.as_str(), "none" | "null" | "true" | "false" | "undefined" | "hidden" | "xxxxxx" | "string" | "required" | "missing" | "expected" | "unexpected" | "invalid")
+        || matches!(
+            lower.as_str(),
+            "none"
+                | "null"
+                | "true"
+                | "false"
+                | "undefined"
+                | "hidden"
+                | "xxxxxx"
+                | "string"
+                | "required"
+                | "missing"
+                | "expected"
+                | "unexpected"
+                | "invalid"
+        )
 }
 
 #[cfg(test)]
@@ -301,7 +283,10 @@ mod tests {
         for (kind, secret) in secrets() {
             let mut counts = Counts::new();
             let line = format!("loading key {secret} for step 3");
-            assert_eq!(redactor.redact(&line, &mut counts), format!("loading key [redacted:{kind}] for step 3"));
+            assert_eq!(
+                redactor.redact(&line, &mut counts),
+                format!("loading key [redacted:{kind}] for step 3")
+            );
             assert_eq!(counts[kind], 1);
         }
         let cases = [
@@ -312,7 +297,10 @@ mod tests {
             ("mail to jane.doe@example.org now", "mail to [redacted:email] now"),
             ("the value hunter2hunter2 leaked", "the value [redacted:environment] leaked"),
             ("login --token tok12345 ok", "login --token [redacted:password-flag] ok"),
-            ("token = ******** and password: ${PW} and secret=None", "token = ******** and password: ${PW} and secret=None"),
+            (
+                "token = ******** and password: ${PW} and secret=None",
+                "token = ******** and password: ${PW} and secret=None",
+            ),
             ("unexpected token: expected ;", "unexpected token: expected ;"),
             ("SyntaxError: Unexpected token } in JSON", "SyntaxError: Unexpected token } in JSON"),
             ("git@github.com:a/b.git", "git@github.com:a/b.git"),
@@ -320,7 +308,10 @@ mod tests {
         for (line, want) in cases {
             assert_eq!(redactor.redact(line, &mut Counts::new()), want);
         }
-        let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----", "MIIEow".repeat(20));
+        let pem = format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
+            "MIIEow".repeat(20)
+        );
         assert!(!redactor.redact(&pem, &mut Counts::new()).contains("MIIEow"));
         assert_eq!(redactor.longest_clear("api_key=abcdef123456 which is long"), " which is long");
         assert!(Redactor::is_secret_name("MY_API_KEY") && !Redactor::is_secret_name("KEYBOARD"));

@@ -70,13 +70,19 @@ pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: Abou
             }
             None => {
                 let signal = signal(line);
-                let rule = if known.contains(&shape) { None } else { best_rule(log, piece, rules, about, &mut starting) };
+                let rule = if known.contains(&shape) {
+                    None
+                } else {
+                    best_rule(log, piece, rules, about, &mut starting)
+                };
                 let signal = if known.contains(&shape) { None } else { signal };
                 kinds.insert(shape, (1, rule, signal));
                 (1, rule, signal)
             }
         };
-        if seen == 1 && rule.is_none() && signal.is_none() || signal == Some(Signal::Harmless) && rule.is_none() {
+        if seen == 1 && rule.is_none() && signal.is_none()
+            || signal == Some(Signal::Harmless) && rule.is_none()
+        {
             if is_progress(line) {
                 out.last_progress = Some(piece);
             }
@@ -95,7 +101,13 @@ pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: Abou
     out
 }
 
-fn best_rule(log: &Log, piece: usize, rules: &RuleSet, about: About<'_>, starting: &mut Vec<Start>) -> Option<u32> {
+fn best_rule(
+    log: &Log,
+    piece: usize,
+    rules: &RuleSet,
+    about: About<'_>,
+    starting: &mut Vec<Start>,
+) -> Option<u32> {
     let mut found = rules.speaking(log.clean(piece), starting);
     found.sort_by_key(|r| {
         let rule = rules.at(*r);
@@ -147,7 +159,8 @@ pub(crate) fn shape(line: &str) -> u64 {
     let mut i = 0;
     while i < bytes.len() {
         let b = bytes[i];
-        if b.is_ascii_digit() || (b.is_ascii_hexdigit() && is_hex_run(&bytes[i..]) && !word_before(bytes, i)) {
+        if b.is_ascii_digit() || (b.is_ascii_hexdigit() && is_hex_run(&bytes[i..]) && !word_before(bytes, i))
+        {
             while i < bytes.len() && (bytes[i].is_ascii_hexdigit() || bytes[i] == b'.') {
                 i += 1;
             }

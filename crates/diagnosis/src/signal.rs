@@ -75,6 +75,7 @@ pattern!(
     |^\s*(?:Error:\s)?(?:Command|Process)\s.*(?:failed|exited)\s(?:with|\()|^\s*error\sCommand\sfailed\swith
     |^\s*(?:\d+\s(?:failing|failed|errors?\b|tests?\sfailed|problems?\b)|(?:Tests?|Test\sSuites?|Tests\srun|Specs):\s|=+\s.*\b(?:failed|error|passed)\b.*=+$|FAILED\s\(|Finished\sin\s|One\sor\smore\stests\sfailed|\*\*\*\s(?:Failed|FAILED)\s\*\*\*)
     |^\s*(?:error:\s)?(?:aborting\sdue\sto|could\snot\scompile\s`|build\sfailed|test\sfailed,\sto\srerun|test\sresult:)|^error:\sprocess\sdidn't\sexit|^FAIL\s+\S+\s+\d+\.\d+s$|^(?:FAIL|exit\sstatus\s\d+)$
+    |(?i:\bterminated\s(?:while|by)\b|\b(?:shutting|tearing)\sdown\b|\bcleaning\sup\b|\bstopping\s(?:all\s)?workers|\bsending\s(?:process|signal|sig)|\bclosing\ssignal\b|\bkilling\s(?:all|remaining)|\bmarking\s.*\bas\s(?:failed|crashed))
     |\bYour\sbuild\s(?:exited|has)|^\s*Caused\sby:\s*$|^\s*at\s\S+[(]|^\s*\d+\serrors?\sgenerated|^collect2:\serror|\bSubprocess\s.*returned
     |^\s*(?:Summary|Results|Failed\stests?|Tests\sin\serror|Failures|Errors)\s*:?\s*$|^travis_(?:time|fold):|^\s*\d+\)\s*$
     |^=+\s(?:FAILURES|ERRORS|short\stest\ssummary\sinfo)\s=+$
@@ -109,7 +110,10 @@ pub(crate) fn signal(line: &str) -> Option<Signal> {
     if line.starts_with('_') && TEST.is_match(line) {
         return Some(Signal::Test);
     }
-    if !crate::sparse::trouble().is_match(line) && !line.starts_with("E  ") && !line.contains(['●', '✖', '✗', '✘', '×']) {
+    if !crate::sparse::trouble().is_match(line)
+        && !line.starts_with("E  ")
+        && !line.contains(['●', '✖', '✗', '✘', '×'])
+    {
         return None;
     }
     if CONSEQUENCE.is_match(line) {
@@ -119,7 +123,11 @@ pub(crate) fn signal(line: &str) -> Option<Signal> {
         return Some(Signal::Test);
     }
     if HARMLESS.is_match(line) {
-        return Some(if STRONG.is_match(line) && !starts_harmless(line) { Signal::Weak } else { Signal::Harmless });
+        return Some(if STRONG.is_match(line) && !starts_harmless(line) {
+            Signal::Weak
+        } else {
+            Signal::Harmless
+        });
     }
     if STRONG.is_match(line) {
         return Some(Signal::Strong);
@@ -129,7 +137,10 @@ pub(crate) fn signal(line: &str) -> Option<Signal> {
 
 /// Warnings and echoed commands stay harmless whatever they quote.
 fn starts_harmless(line: &str) -> bool {
-    pattern!(START, r"(?i)^\s*(?:\[?(?:warn(?:ing)?|info|debug|trace|notice)\b|(?:\+{1,3}|\$)\s|ok\s\d|✓|✔|PASS\b)");
+    pattern!(
+        START,
+        r"(?i)^\s*(?:\[?(?:warn(?:ing)?|info|debug|trace|notice)\b|(?:\+{1,3}|\$)\s|ok\s\d|✓|✔|PASS\b)"
+    );
     START.is_match(line)
 }
 

@@ -109,12 +109,18 @@ fn mask_plain(word: &str, out: &mut String) {
 }
 
 fn mask_name(word: &str, out: &mut String) {
-    let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")).is_some_and(|h| h.len() >= 2 && h.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hex = word
+        .strip_prefix("0x")
+        .or_else(|| word.strip_prefix("0X"))
+        .is_some_and(|h| h.len() >= 2 && h.bytes().all(|b| b.is_ascii_hexdigit()));
     if hex || is_uuid(word) {
         out.push('#');
         return;
     }
-    if word.len() >= 7 && word.bytes().all(|b| b.is_ascii_hexdigit()) && word.bytes().any(|b| b.is_ascii_digit()) {
+    if word.len() >= 7
+        && word.bytes().all(|b| b.is_ascii_hexdigit())
+        && word.bytes().any(|b| b.is_ascii_digit())
+    {
         out.push('#');
         return;
     }
@@ -126,7 +132,9 @@ fn mask_name(word: &str, out: &mut String) {
             // part of a name or code that begins with a letter and holds few digits: kept
             let start = (0..i).rev().find(|j| !chars[*j].is_ascii_alphanumeric()).map_or(0, |j| j + 1);
             let end = (i..chars.len()).find(|j| !chars[*j].is_ascii_digit()).unwrap_or(chars.len());
-            let code = chars[start].is_ascii_alphabetic() && end - i <= 5 && !(start..i).any(|j| chars[j].is_ascii_digit());
+            let code = chars[start].is_ascii_alphabetic()
+                && end - i <= 5
+                && !(start..i).any(|j| chars[j].is_ascii_digit());
             let unit = chars.get(end).is_some_and(|c| c.is_alphabetic());
             if code && (chars[start].is_ascii_uppercase() || end - i <= 2) {
                 out.extend(&chars[i..end]);
@@ -167,8 +175,13 @@ fn is_random(name: &str) -> bool {
     }
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     let letters = name.bytes().filter(u8::is_ascii_alphabetic).count();
-    let extension = name.rsplit_once('.').is_some_and(|(stem, e)| !stem.is_empty() && (1..=5).contains(&e.len()));
-    !extension && name.len() >= 8 && digits >= 2 && letters >= 2 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    let extension =
+        name.rsplit_once('.').is_some_and(|(stem, e)| !stem.is_empty() && (1..=5).contains(&e.len()));
+    !extension
+        && name.len() >= 8
+        && digits >= 2
+        && letters >= 2
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]
@@ -179,11 +192,17 @@ mod tests {
     #[test]
     fn what_varies_goes_what_tells_stays() {
         let same = [
-            ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0", "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 3"),
+            (
+                "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0",
+                "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 3",
+            ),
             ("open /tmp/tmpab12cd/x.json: failed (pid 4711)", "open /var/folders/zz/x.json: failed (pid 12)"),
             ("object at 0x7f3a9c0012", "object at 0x55d0aa"),
             ("failed after 30s at 10:15:02", "failed after 4s at 23:01:59"),
-            ("request 123e4567-e89b-12d3-a456-426614174000 lost", "request 00000000-e89b-12d3-a456-426614174999 lost"),
+            (
+                "request 123e4567-e89b-12d3-a456-426614174000 lost",
+                "request 00000000-e89b-12d3-a456-426614174999 lost",
+            ),
             ("GET https://hub.example/a/b?x=1 failed", "GET https://hub.example/c failed"),
         ];
         for (a, b) in same {

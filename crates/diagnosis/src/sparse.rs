@@ -25,20 +25,137 @@ const KINDS: usize = 1 << 16;
 /// Words of which one must stand in or near a line of a large log for it to be looked at, unless it is in the head or
 /// the tail. Nine of ten of the rules' examples hold one; a word more costs time on every large log.
 const TROUBLE: &[&str] = &[
-    "error", "fail", "exception", "traceback", "fatal", "panic", "abort", "killed", "memory", "signal", "segmentation",
-    "core dumped", "timed out", "timeout", "time limit", "exceeded", "denied", "refused", "cannot", "can't", "can not",
-    "could not", "couldn't", "not found", "no such", "undefined", "unresolved", "missing", "invalid", "unable to",
-    "unexpected", "assert", "no space", "cancel", "terminat", "not ok", "exit code", "exit status", "exited with",
-    "stalled", "unhealthy", "quota", "corrupt", "mismatch", "conflict", "forbidden", "rejected", "overflow", "diverge",
-    "warning: unused", "unsupported", "not allowed", "unauthorized", "unavailable", " nan", "=nan", "deadlock",
-    "interrupt", "out of", "not better", "unknown", "rolled back", "evicted", "preempt", "not a ", "not in ", "too many",
-    "too long", "malformed", "no longer", "read-only", "broken", "already in use", "unbound", "not set", "recognized",
-    "illegal", "syntax", "not permitted", "not authorized", "unreachable", "no route", "busy", "blocked for", "no valid",
-    "handshake", "host key", "unmatched", "refusing", "required", "not specified", "closed by", "oom", "worse than",
-    "no improvement", "stuck", "hung", "expected", "differ", "violat", "offense", "dubious", "unclosed", "uncaught",
-    "panicked", "crash", "duplicate", "multiple definition", "no rule to make", "lost", "gave up", "giving up", "diverg",
-    "did not", "does not", "doesn't", "is not", "was not", "has no", "no module", "incompatib", "expired", "wrong",
-    "severe", "halted", "no match", "not enough", "exceeds", "below threshold", "exhausted", "loss spike",
+    "error",
+    "fail",
+    "exception",
+    "traceback",
+    "fatal",
+    "panic",
+    "abort",
+    "killed",
+    "memory",
+    "signal",
+    "segmentation",
+    "core dumped",
+    "timed out",
+    "timeout",
+    "time limit",
+    "exceeded",
+    "denied",
+    "refused",
+    "cannot",
+    "can't",
+    "can not",
+    "could not",
+    "couldn't",
+    "not found",
+    "no such",
+    "undefined",
+    "unresolved",
+    "missing",
+    "invalid",
+    "unable to",
+    "unexpected",
+    "assert",
+    "no space",
+    "cancel",
+    "terminat",
+    "not ok",
+    "exit code",
+    "exit status",
+    "exited with",
+    "stalled",
+    "unhealthy",
+    "quota",
+    "corrupt",
+    "mismatch",
+    "conflict",
+    "forbidden",
+    "rejected",
+    "overflow",
+    "diverge",
+    "warning: unused",
+    "unsupported",
+    "not allowed",
+    "unauthorized",
+    "unavailable",
+    " nan",
+    "=nan",
+    "deadlock",
+    "interrupt",
+    "out of",
+    "not better",
+    "unknown",
+    "rolled back",
+    "evicted",
+    "preempt",
+    "not a ",
+    "not in ",
+    "too many",
+    "too long",
+    "malformed",
+    "no longer",
+    "read-only",
+    "broken",
+    "already in use",
+    "unbound",
+    "not set",
+    "recognized",
+    "illegal",
+    "syntax",
+    "not permitted",
+    "not authorized",
+    "unreachable",
+    "no route",
+    "busy",
+    "blocked for",
+    "no valid",
+    "handshake",
+    "host key",
+    "unmatched",
+    "refusing",
+    "required",
+    "not specified",
+    "closed by",
+    "oom",
+    "worse than",
+    "no improvement",
+    "stuck",
+    "hung",
+    "expected",
+    "differ",
+    "violat",
+    "offense",
+    "dubious",
+    "unclosed",
+    "uncaught",
+    "panicked",
+    "crash",
+    "duplicate",
+    "multiple definition",
+    "no rule to make",
+    "lost",
+    "gave up",
+    "giving up",
+    "diverg",
+    "did not",
+    "does not",
+    "doesn't",
+    "is not",
+    "was not",
+    "has no",
+    "no module",
+    "incompatib",
+    "expired",
+    "wrong",
+    "severe",
+    "halted",
+    "no match",
+    "not enough",
+    "exceeds",
+    "below threshold",
+    "exhausted",
+    "loss spike",
 ];
 
 /// Finds the words of trouble, in any case.
@@ -104,11 +221,16 @@ impl Sparse {
     /// The number of lines and the kept blocks, in order and without overlap.
     pub(crate) fn finish(mut self) -> (u64, Vec<Block>) {
         self.scan(self.buffer.len());
-        let lines = self.line + count(&self.buffer) - u64::from(self.buffer.last().is_none_or(|b| *b == b'\n'));
+        let lines =
+            self.line + count(&self.buffer) - u64::from(self.buffer.last().is_none_or(|b| *b == b'\n'));
         let mut blocks = std::mem::take(&mut self.early);
         blocks.extend(std::mem::take(&mut self.late));
         blocks.extend(self.previous.take());
-        blocks.push(Block { start: self.offset, first_line: self.line, bytes: std::mem::take(&mut self.buffer) });
+        blocks.push(Block {
+            start: self.offset,
+            first_line: self.line,
+            bytes: std::mem::take(&mut self.buffer),
+        });
         blocks.sort_by_key(|b| b.start);
         let mut kept: Vec<Block> = Vec::with_capacity(blocks.len());
         for mut block in blocks {
@@ -157,17 +279,26 @@ impl Sparse {
         let mut open: Option<(usize, usize)> = None;
         if self.offset + (from as u64) < HEAD {
             let end = buffer.len().min((HEAD - self.offset) as usize);
-            open = Some((0, memchr::memrchr(b'\n', &buffer[..end]).map_or_else(|| boundary(&buffer, end), |i| i + 1)));
+            open = Some((
+                0,
+                memchr::memrchr(b'\n', &buffer[..end]).map_or_else(|| boundary(&buffer, end), |i| i + 1),
+            ));
         }
         while from < to {
-            let Some(hit) = trouble().find(aho_corasick::Input::new(&buffer).span(from..buffer.len())) else { break };
+            let Some(hit) = trouble().find(aho_corasick::Input::new(&buffer).span(from..buffer.len())) else {
+                break;
+            };
             if hit.start() >= to {
                 break;
             }
-            let line_end = memchr::memchr(b'\n', &buffer[hit.end()..]).map_or(buffer.len(), |i| hit.end() + i + 1);
+            let line_end =
+                memchr::memchr(b'\n', &buffer[hit.end()..]).map_or(buffer.len(), |i| hit.end() + i + 1);
             from = line_end.min(hit.end() + MARGIN);
             let line_start = memchr::memrchr(b'\n', &buffer[..hit.start()]).map_or(0, |i| i + 1);
-            if self.is_noise(&buffer[line_start..line_end.min(line_start + 200)], &buffer[hit.start()..hit.end()]) {
+            if self.is_noise(
+                &buffer[line_start..line_end.min(line_start + 200)],
+                &buffer[hit.start()..hit.end()],
+            ) {
                 continue;
             }
             let start = back(&buffer, line_start.max(hit.start().saturating_sub(BEFORE.1)));

@@ -83,7 +83,10 @@ fn choose(faults: &[Placed<'_>], rules: &RuleSet) -> Option<usize> {
     };
     // a hint in the caller's own message tells more than a consequence in the log
     let hinted = faults.first().filter(|f| f.in_error && ruled(f) == Some(Strength::Hint)).map(|_| 0);
-    first(Strength::Generic, 40.0).or(hinted).or_else(|| first(Strength::Hint, 40.0)).or_else(|| first(Strength::Symptom, f64::MAX))
+    first(Strength::Generic, 40.0)
+        .or(hinted)
+        .or_else(|| first(Strength::Hint, 40.0))
+        .or_else(|| first(Strength::Symptom, f64::MAX))
 }
 
 /// What a fault's rule says of it.
@@ -146,7 +149,8 @@ struct Facts<'a> {
 
 /// What was observed when the process ended, where that decides.
 fn observed(end: &End, faults: &[Placed<'_>], text: Option<&Verdict>) -> Option<Verdict> {
-    let doing = faults.first().map(|f| format!(" The log's last trouble: {}", quote(f.text()))).unwrap_or_default();
+    let doing =
+        faults.first().map(|f| format!(" The log's last trouble: {}", quote(f.text()))).unwrap_or_default();
     let facts = match end {
         End::TimedOut { limit } => Facts {
             rule: "exit.timed-out",
@@ -286,7 +290,20 @@ fn what_signal(signal: i32) -> &'static str {
 
 /// "lm loss: 7.2E+00 | grad norm: 960", "accuracy 0.0 %"
 fn is_figure(text: &str) -> bool {
-    const METRICS: &[&str] = &["loss", "accuracy", "psnr", "ssim", "bleu", "reward", "perplexity", "bitrate", "f1", "auc", "score", "grad norm"];
+    const METRICS: &[&str] = &[
+        "loss",
+        "accuracy",
+        "psnr",
+        "ssim",
+        "bleu",
+        "reward",
+        "perplexity",
+        "bitrate",
+        "f1",
+        "auc",
+        "score",
+        "grad norm",
+    ];
     let lower = text.to_ascii_lowercase();
     METRICS.iter().any(|m| lower.contains(m)) && text.bytes().any(|b| b.is_ascii_digit())
 }
@@ -298,10 +315,14 @@ fn identical_results(capture: &Capture) -> Option<Verdict> {
         return None;
     }
     let log = &capture.log;
-    let lines: Vec<&str> = (0..log.len()).map(|i| log.clean(i).trim()).filter(|l| !l.is_empty()).take(50).collect();
+    let lines: Vec<&str> =
+        (0..log.len()).map(|i| log.clean(i).trim()).filter(|l| !l.is_empty()).take(50).collect();
     let measured = |line: &str| -> Vec<String> {
         let words = line.split(|c: char| c.is_whitespace() || "=,;:|()".contains(c));
-        words.filter(|w| w.contains('.') && w.parse::<f64>().is_ok_and(|v| v != 0.0)).map(str::to_owned).collect()
+        words
+            .filter(|w| w.contains('.') && w.parse::<f64>().is_ok_and(|v| v != 0.0))
+            .map(str::to_owned)
+            .collect()
     };
     let first = measured(lines.first()?);
     let same = lines.len() >= 2 && !first.is_empty() && lines.iter().all(|l| measured(l) == first);

@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::{History, history, outside};
+use super::{History, history};
 use crate::analyst::Analyst;
 use crate::args::AnalyzeArgs;
-use crate::context::{Context, DONE, Failed, REPORTED};
+use crate::context::{Context, DONE, Failed, REPORTED, complain};
+use crate::printable::printable_json;
 use crate::source;
 
 /// Lines judged together: enough to keep a model's concurrency busy, few enough to show results soon.
@@ -64,7 +65,8 @@ pub(super) fn run(
     let history = history(context, args.save, runtime);
     let analyst = Analyst::new(context, args.offline, history.store(), Arc::clone(runtime))?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let (mut number, mut broken, mut failed) = (0, 0_u64, None);
+    let (mut number, mut broken, mut unkept) = (0, 0_u64, 0_u64);
+    let (mut unread, mut failed) = (None, None);
     let mut line = Vec::new();
     let mut ended = false;
     while !ended {
@@ -73,50 +75,66 @@ pub(super) fn run(
             line.clear();
             number += 1;
             match next_line(&mut *input, &mut line) {
-                Ok(false) => ended = true,
-                Ok(true) if line.trim_ascii().is_empty() => {}
-                Ok(true) => read.push(parse(context, &line, number)),
+                Ok(Next::End) => ended = true,
+                Ok(Next::Line) if line.trim_ascii().is_empty() => {}
+                Ok(Next::Line) => read.push(parse(context, &line, number)),
+                Ok(Next::TooLong) => {
+                    let error = format!("the line is longer than {LONGEST} bytes");
+                    read.push(Read::Broken { number, error });
+                }
                 Err(e) => {
-                    ended = !e.to_string().starts_with("the line");
-                    read.push(Read::Broken { number, error: e.to_string() });
+                    ended = true;
+                    unread = Some(e);
                 }
             }
         }
         broken += read.iter().filter(|r| matches!(r, Read::Broken { .. })).count() as u64;
         let diagnoses = judge(&analyst, read, &mut out)?;
         if args.save && failed.is_none() {
-            failed = save(&history, diagnoses, runtime).err();
+            match save(&history, diagnoses, runtime) {
+                Ok(refused) => unkept += refused,
+                Err(e) => failed = Some(e),
+            }
         }
     }
-    out.flush().map_err(|e| unwritable(&e))?;
     if let Some(failed) = failed {
         return Err(failed);
     }
+    if let Some(e) = unread {
+        return Err(Failed::Input(
+            anyhow::Error::new(e).context(format!("can't read the batch {} to its end", path.display())),
+        ));
+    }
     if broken > 0 {
         context.note(&format!("{broken} of the lines can't be read; each has its error in its place"));
-        return Ok(REPORTED);
     }
-    Ok(DONE)
+    Ok(if broken > 0 || unkept > 0 { REPORTED } else { DONE })
 }
 
-/// The next line without its end; false at the end of the input.
-fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+/// What came next.
+enum Next {
+    Line,
+    /// Skipped.
+    TooLong,
+    End,
+}
+
+/// The next line, into `line`.
+fn next_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Next> {
     let n = io::Read::take(&mut *input, LONGEST).read_until(b'\n', line)?;
     if n as u64 == LONGEST && line.last() != Some(&b'\n') {
-        // skip the rest of it
-        let mut rest = Vec::new();
-        while io::Read::take(&mut *input, 1 << 20).read_until(b'\n', &mut rest)? > 0
-            && rest.last() != Some(&b'\n')
-        {
-            rest.clear();
-        }
-        return Err(anyhow!("the line is longer than {LONGEST} bytes"));
+        input.skip_until(b'\n')?;
+        return Ok(Next::TooLong);
     }
-    Ok(n > 0)
+    Ok(if n > 0 { Next::Line } else { Next::End })
 }
 
 fn parse(context: &Context, line: &[u8], number: u64) -> Read {
     let read = || -> anyhow::Result<Capture> {
+        // an array would be taken for the fields in their order
+        if !line.trim_ascii_start().starts_with(b"{") {
+            return Err(anyhow!("not a failure in JSON: it is no object"));
+        }
         let line: Line = serde_json::from_slice(line).context("not a failure in JSON")?;
         let log = match (line.logs, line.log_path) {
             (Some(text), None) => Log::new(text.as_bytes()),
@@ -160,17 +178,19 @@ fn judge(analyst: &Analyst, read: Vec<Read>, out: &mut impl Write) -> Result<Vec
     let mut next = diagnoses.iter();
     for place in &places {
         let written = match place {
-            Some(error) => serde_json::to_writer(&mut *out, error),
-            None => serde_json::to_writer(&mut *out, &next.next()),
+            Some(error) => serde_json::to_string(error),
+            None => serde_json::to_string(&next.next()),
         };
-        written.map_err(io::Error::from).and_then(|()| out.write_all(b"\n")).map_err(|e| unwritable(&e))?;
+        let text = printable_json(&written.map_err(anyhow::Error::from)?) + "\n";
+        out.write_all(text.as_bytes()).map_err(|e| unwritable(&e))?;
     }
     // whoever reads along sees each part as soon as it is done
     out.flush().map_err(|e| unwritable(&e))?;
     Ok(diagnoses)
 }
 
-fn save(history: &History, diagnoses: Vec<Diagnosis>, runtime: &Runtime) -> Result<(), Failed> {
+/// Keeps them, and says how many can't be kept under the ids that they have.
+fn save(history: &History, diagnoses: Vec<Diagnosis>, runtime: &Runtime) -> Result<u64, Failed> {
     let store = history.wanted()?;
     let at = Timestamp::now();
     let failures = diagnoses.into_iter().map(|diagnosis| SavedFailure {
@@ -180,8 +200,25 @@ fn save(history: &History, diagnoses: Vec<Diagnosis>, runtime: &Runtime) -> Resu
         diagnosis,
         log: None,
     });
-    runtime.block_on(store.save_diagnoses(failures.collect())).map_err(outside)?;
-    Ok(())
+    let failures: Vec<SavedFailure> = failures.collect();
+    match runtime.block_on(store.save_diagnoses(failures.clone())) {
+        Ok(_) => return Ok(0),
+        Err(e) if e.is_store_failure() => return Err(e.into()),
+        Err(_) => {}
+    }
+    // one that is refused must not cost the others
+    let mut refused = 0;
+    for failure in failures {
+        match runtime.block_on(store.save_diagnoses(vec![failure])) {
+            Ok(_) => {}
+            Err(e) if e.is_store_failure() => return Err(e.into()),
+            Err(e) => {
+                refused += 1;
+                complain(&format!("not kept: {e}"));
+            }
+        }
+    }
+    Ok(refused)
 }
 
 fn unwritable(error: &io::Error) -> Failed {

@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn finds_what_must_be_there() {
         let cases: &[(&str, Option<&[&str]>)] = &[
-            (r"^(?:\w+\.)*ModuleNotFoundError: No module named '(?P<m>[^']+)'", Some(&["modulenotfounderror: no module named '"])),
+            (
+                r"^(?:\w+\.)*ModuleNotFoundError: No module named '(?P<m>[^']+)'",
+                Some(&["modulenotfounderror: no module named '"]),
+            ),
             ("(?i)cuda out of memory", Some(&["cuda out of memory"])),
             (r"(?:No space|Disk quota) (?:left|exceeded)", Some(&["disk quota", "no space"])),
             (r"error: (?:\d+ x|y+)", Some(&["error: "])),

@@ -83,7 +83,8 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
     let mut starts = Vec::with_capacity(8 * rules.len());
     for (rule, literals) in literals.into_iter().enumerate() {
         // rules are counted in thousands and patterns in dozens
-        literals.each(|pattern, text| starts.push((text, Start { rule: rule as u32, pattern: pattern as u32 })));
+        literals
+            .each(|pattern, text| starts.push((text, Start { rule: rule as u32, pattern: pattern as u32 })));
     }
     Ok(RuleSet { literals: Grams::new(starts), rules })
 }
@@ -101,7 +102,9 @@ impl Literals {
                 all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, Cow::Borrowed(*l))));
             }
             Self::Own(all) => {
-                all.into_iter().enumerate().for_each(|(i, p)| p.into_iter().for_each(|l| f(i, Cow::Owned(l))));
+                all.into_iter()
+                    .enumerate()
+                    .for_each(|(i, p)| p.into_iter().for_each(|l| f(i, Cow::Owned(l))));
             }
         }
     }
@@ -202,11 +205,20 @@ fix = ["Ask for more."]
         assert_eq!(faults(GOOD), Vec::<String>::new());
         let cases = [
             (GOOD.replace("[{who}", "["), ""),
-            (GOOD.replace("(?P<who>", "(?P<name>"), "mine.toml:2: rule mine.disk: cause: nothing captures {who}"),
-            (GOOD.replace("'quota of ", "'q((?P<who>"), "mine.toml:2: rule mine.disk: match: regex parse error"),
+            (
+                GOOD.replace("(?P<who>", "(?P<name>"),
+                "mine.toml:2: rule mine.disk: cause: nothing captures {who}",
+            ),
+            (
+                GOOD.replace("'quota of ", "'q((?P<who>"),
+                "mine.toml:2: rule mine.disk: match: regex parse error",
+            ),
             (GOOD.replace("resource_error", "disk"), "mine.toml:4: rule mine.disk: unknown variant `disk`"),
             (GOOD.replace("why", "wyh"), "mine.toml:8: rule mine.disk: unknown field `wyh`"),
-            (GOOD.replace("['quota of (?P<who>\\w+) is spent']", r"['(?P<who>\w+)']"), "has no text of at least 4"),
+            (
+                GOOD.replace("['quota of (?P<who>\\w+) is spent']", r"['(?P<who>\w+)']"),
+                "has no text of at least 4",
+            ),
             (format!("{GOOD}{GOOD}"), "the id is taken by a rule of mine.toml"),
             (GOOD.replace(" = [\"Ask for more.\"]", " = []"), "fix: needs at least one sentence"),
             (GOOD.replace("origin = ", "origin "), "mine.toml:6: rule mine.disk: "),

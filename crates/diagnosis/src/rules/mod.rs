@@ -11,9 +11,9 @@ use std::borrow::Cow;
 
 use crate::pattern::Pattern;
 use crate::terms::{Category, Origin, Severity};
+use grams::Grams;
 pub use load::RuleFile;
 pub use spec::{RuleFault, Strength};
-use grams::Grams;
 use template::Template;
 
 /// One rule.
@@ -114,7 +114,10 @@ impl Rule {
 
     /// Does it ask for more than a line?
     pub(crate) fn is_particular(&self) -> bool {
-        !(self.near.is_empty() && self.kind.is_empty() && self.code.is_empty() && self.code_without.is_empty())
+        !(self.near.is_empty()
+            && self.kind.is_empty()
+            && self.code.is_empty()
+            && self.code_without.is_empty())
     }
 
     pub(crate) fn near_matches(&self, line: &str) -> bool {
@@ -123,23 +126,14 @@ impl Rule {
 
     /// What the patterns captured on `line` and, for `near`, on the neighbouring lines.
     pub(crate) fn captures<'a>(&self, line: &str, neighbours: impl Iterator<Item = &'a str>) -> Captures {
-        let mut found = Captures::default();
-        let mut take = |patterns: &[Pattern], line: &str| {
-            for captures in patterns.iter().filter_map(|p| p.captures(line)) {
-                for (name, text) in captures {
-                    if found.get(&name).is_none() {
-                        found.set(&name, text);
-                    }
-                }
-                return true;
-            }
-            false
-        };
-        take(&self.patterns, line);
-        if !self.near.is_empty() {
-            for line in neighbours {
-                if take(&self.near, line) {
-                    break;
+        let first = |patterns: &[Pattern], line: &str| patterns.iter().find_map(|p| p.captures(line));
+        let mut found = Captures(first(&self.patterns, line).unwrap_or_default());
+        if let Some(near) =
+            neighbours.filter(|_| !self.near.is_empty()).find_map(|line| first(&self.near, line))
+        {
+            for (name, text) in near {
+                if found.get(&name).is_none() {
+                    found.set(&name, text);
                 }
             }
         }
@@ -149,7 +143,10 @@ impl Rule {
     /// The cause and the fix as sentences.
     pub(crate) fn sentences(&self, captures: &Captures) -> (String, String) {
         let fill = |sentences: &[Cow<'_, str>]| {
-            sentences.iter().find_map(|s| Template::new(s).fill(|hole| captures.get(hole))).unwrap_or_default()
+            sentences
+                .iter()
+                .find_map(|s| Template::new(s).fill(|hole| captures.get(hole)))
+                .unwrap_or_default()
         };
         (fill(&self.cause), fill(&self.fix))
     }

@@ -166,7 +166,9 @@ fn check(spec: &RuleSpec) -> Result<Vec<Vec<String>>, Vec<String>> {
             Some(b) => b.intersection(&names).cloned().collect(),
         });
     }
-    for source in spec.unless.iter().chain(&spec.near).chain(&spec.kind).chain(&spec.code).chain(&spec.code_without) {
+    for source in
+        spec.unless.iter().chain(&spec.near).chain(&spec.kind).chain(&spec.code).chain(&spec.code_without)
+    {
         if let Err(e) = regex_syntax::parse(source) {
             wrong.push(format!("unless, near, type, code: {}", e.to_string().replace('\n', " ")));
         }
@@ -185,7 +187,10 @@ fn check(spec: &RuleSpec) -> Result<Vec<Vec<String>>, Vec<String>> {
             None => wrong.push(format!("{what}: needs at least one sentence")),
             Some(last) => {
                 for hole in last.holes() {
-                    if known.contains(hole) && !bound.contains(hole) && !matches!(hole, "at" | "error" | "exit") {
+                    if known.contains(hole)
+                        && !bound.contains(hole)
+                        && !matches!(hole, "at" | "error" | "exit")
+                    {
                         wrong.push(format!(
                             "{what}: the last sentence must always do, but {{{hole}}} is not captured by every pattern"
                         ));

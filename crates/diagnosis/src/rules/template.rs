@@ -44,7 +44,10 @@ impl Template {
     }
 
     pub(crate) fn holes(&self) -> BTreeSet<&str> {
-        self.parts.iter().filter_map(|p| if let Part::Hole(h) = p { Some(h.as_str()) } else { None }).collect()
+        self.parts
+            .iter()
+            .filter_map(|p| if let Part::Hole(h) = p { Some(h.as_str()) } else { None })
+            .collect()
     }
 
     /// The sentence, or `None` if a hole has nothing to fill it.
@@ -87,7 +90,8 @@ mod tests {
     fn fills_or_declines() {
         let t = Template::new("Found no {module}{at}: use {} or {a b}.");
         assert_eq!(t.holes().into_iter().collect::<Vec<_>>(), ["at", "module"]);
-        let fill = |m: &'static str| t.fill(|h| if h == "at" { Some("") } else { Some(m).filter(|m| *m != "?") });
+        let fill =
+            |m: &'static str| t.fill(|h| if h == "at" { Some("") } else { Some(m).filter(|m| *m != "?") });
         assert_eq!(fill("x\ny").as_deref(), Some("Found no x y: use {} or {a b}."));
         assert_eq!(fill("?"), None);
         assert_eq!(fill(" "), None);

@@ -17,7 +17,11 @@ fn words(value: &Value) -> Vec<&str> {
 }
 
 fn end(value: &Value) -> End {
-    let seconds = |v: &Value| Duration::from_secs_f64(v.as_f64().or(v.as_str().and_then(|s| s.trim_end_matches('s').parse().ok())).unwrap_or(1.0));
+    let seconds = |v: &Value| {
+        Duration::from_secs_f64(
+            v.as_f64().or(v.as_str().and_then(|s| s.trim_end_matches('s').parse().ok())).unwrap_or(1.0),
+        )
+    };
     match value["kind"].as_str().unwrap() {
         "exited" => End::Exited { code: value["code"].as_i64().unwrap() as i32 },
         "signaled" => End::Signaled { signal: value["signal"].as_i64().unwrap() as i32 },
@@ -30,14 +34,17 @@ fn end(value: &Value) -> End {
 fn every_specimen_is_judged_as_its_maker_says() {
     let rules = RuleSet::built_in().unwrap();
     let mut wrong = Vec::new();
-    let mut names: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     names.sort();
     assert!(names.len() > 100, "{} specimens", names.len());
     for path in &names {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let want: Value = serde_json::from_str(&fs::read_to_string(path.join("expected.json")).unwrap()).unwrap();
+        let want: Value =
+            serde_json::from_str(&fs::read_to_string(path.join("expected.json")).unwrap()).unwrap();
         let log = Log::new(&fs::read(path.join("log")).unwrap());
-        let exit = Exit { end: end(&want["exit"]), wall: Duration::from_secs(2), cpu: None, peak_memory: None };
+        let exit =
+            Exit { end: end(&want["exit"]), wall: Duration::from_secs(2), cpu: None, peak_memory: None };
         let failed = !exit.succeeded() || log.ends_in_trouble();
         if want["category"].is_null() {
             if failed {
@@ -52,7 +59,9 @@ fn every_specimen_is_judged_as_its_maker_says() {
         let examined = examine(&capture, &rules, &Settings::default());
         let excerpt = examined.excerpt(3_000);
         let said = conclude(examined, None, "2026-01-01T00:00:00Z");
-        let mut miss = |what: &str, got: String| wrong.push(format!("{name}: {what} is {got} (rule {}): {}", said.verdict.rule, said.root_cause));
+        let mut miss = |what: &str, got: String| {
+            wrong.push(format!("{name}: {what} is {got} (rule {}): {}", said.verdict.rule, said.root_cause));
+        };
         if !words(&want["accept"]).contains(&said.failure_category.as_str()) {
             miss("category", said.failure_category.to_string());
         }
@@ -65,16 +74,26 @@ fn every_specimen_is_judged_as_its_maker_says() {
         if !words(&want["origin"]).contains(&said.origin.as_str()) {
             miss("origin", said.origin.to_string());
         }
-        let lines = |v: &Value| v.as_array().map(|a| a.iter().filter_map(Value::as_u64).collect::<BTreeSet<_>>()).unwrap_or_default();
+        let lines = |v: &Value| {
+            v.as_array()
+                .map(|a| a.iter().filter_map(Value::as_u64).collect::<BTreeSet<_>>())
+                .unwrap_or_default()
+        };
         let cause = lines(&want["cause_line"]);
         if !cause.is_empty() && !said.evidence.iter().any(|e| cause.contains(&e.line)) {
-            miss("evidence", format!("{:?}, not {cause:?}", said.evidence.iter().map(|e| e.line).collect::<Vec<_>>()));
+            miss(
+                "evidence",
+                format!("{:?}, not {cause:?}", said.evidence.iter().map(|e| e.line).collect::<Vec<_>>()),
+            );
         }
         for other in want["other_faults"].as_array().into_iter().flatten() {
             let there = said.other_faults.iter().any(|f| other["category"] == f.category.as_str())
                 || other["category"] == said.failure_category.as_str();
             if !there {
-                miss("other faults", format!("{:?}", said.other_faults.iter().map(|f| f.rule.as_str()).collect::<Vec<_>>()));
+                miss(
+                    "other faults",
+                    format!("{:?}", said.other_faults.iter().map(|f| f.rule.as_str()).collect::<Vec<_>>()),
+                );
             }
         }
         let json = serde_json::to_string(&said).unwrap();

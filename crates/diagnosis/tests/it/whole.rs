@@ -1,8 +1,8 @@
 //! The core as a whole: always an answer, always inside the budget, citations that stand, models that disappoint.
 
 use coroner_diagnosis::{
-    Ask, Capture, Category, Code, Diagnosis, End, Exit, FailureKind, Log, ModelFailure, Reply, RuleSet, Said, Settings, Source, diagnose,
-    examine,
+    Ask, Capture, Category, Code, Diagnosis, End, Exit, FailureKind, Log, ModelFailure, Reply, RuleSet, Said,
+    Settings, Source, diagnose, examine,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -16,7 +16,15 @@ fn asked(capture: &Capture, ask: Ask, answer: Result<&str, FailureKind>) -> (Dia
     let said = diagnose(capture, &RULES, &settings, "2026-01-01T00:00:00Z", &mut |question| {
         prompt = Some(question.prompt.clone());
         match answer {
-            Ok(text) => Ok(Reply { text: text.into(), model: "m-1".into(), input_tokens: 1, output_tokens: 1, cost_usd: Some(0.01), cached: false, notice: None }),
+            Ok(text) => Ok(Reply {
+                text: text.into(),
+                model: "m-1".into(),
+                input_tokens: 1,
+                output_tokens: 1,
+                cost_usd: Some(0.01),
+                cached: false,
+                notice: None,
+            }),
             Err(kind) => Err(ModelFailure { kind, detail: "as told".into() }),
         }
     });
@@ -24,7 +32,10 @@ fn asked(capture: &Capture, ask: Ask, answer: Result<&str, FailureKind>) -> (Dia
 }
 
 fn unknown() -> Capture {
-    Capture { log: Log::new(b"starting\nthe flux regulator gave up: phase 7 inverted\ndone\n"), ..Capture::default() }
+    Capture {
+        log: Log::new(b"starting\nthe flux regulator gave up: phase 7 inverted\ndone\n"),
+        ..Capture::default()
+    }
 }
 
 const GOOD: &str = r#"{"failure_category":"validation_error","severity":"low","origin":"harness","root_cause":"Phase 7 is inverted.",
@@ -70,7 +81,8 @@ fn what_was_observed_and_what_is_sure_overrule_the_model() {
 
 #[test]
 fn asked_only_when_wanted() {
-    let explained = Capture { log: Log::new(b"ModuleNotFoundError: No module named 'numpyy'\n"), ..Capture::default() };
+    let explained =
+        Capture { log: Log::new(b"ModuleNotFoundError: No module named 'numpyy'\n"), ..Capture::default() };
     assert!(asked(&explained, Ask::Unexplained, Ok(GOOD)).1.is_none());
     assert!(asked(&explained, Ask::Always, Ok(GOOD)).1.is_some());
     assert!(asked(&unknown(), Ask::Never, Ok(GOOD)).1.is_none());
@@ -89,7 +101,10 @@ fn the_prompt_fences_data_masks_secrets_and_shows_the_code_that_failed() {
     };
     let (said, prompt) = asked(&capture, Ask::Always, Err(FailureKind::Timeout));
     let prompt = prompt.unwrap();
-    assert!(prompt.contains("  401| total = ratio(3, 0)"), "the code around the frame, not its head:\n{prompt}");
+    assert!(
+        prompt.contains("  401| total = ratio(3, 0)"),
+        "the code around the frame, not its head:\n{prompt}"
+    );
     assert!(!prompt.contains("correcthorse") && prompt.contains("[redacted:secret]"));
     let fence = prompt.split("<<").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     assert!(!log.contains(&fence) && prompt.matches(&format!("<<{fence} end log>>")).count() == 1);
@@ -128,7 +143,11 @@ fn traps_of_others() {
         ("Syntax error on line 3: invalid syntax", "", Category::SyntaxError),
         ("CUDA out of memory", "", Category::ResourceError),
         ("Encoding failed: Encoding timed out after 120 seconds", "", Category::Timeout),
-        ("ValidationException: The provided key element does not match the schema", "", Category::RuntimeError),
+        (
+            "ValidationException: The provided key element does not match the schema",
+            "",
+            Category::RuntimeError,
+        ),
         ("", "info: loaded information for 3 shards\nValueError: loss is nan\n", Category::LogicError),
         (
             "",
@@ -145,7 +164,11 @@ fn traps_of_others() {
 #[test]
 fn a_baseline_takes_its_own_lines_out() {
     let noise = "ERROR: telemetry endpoint refused the handshake\n";
-    let capture = |baselines| Capture { log: Log::new(format!("{noise}error: phase 7 inverted\n").as_bytes()), baselines, ..Capture::default() };
+    let capture = |baselines| Capture {
+        log: Log::new(format!("{noise}error: phase 7 inverted\n").as_bytes()),
+        baselines,
+        ..Capture::default()
+    };
     let with = capture(vec![Log::new(noise.as_bytes())]);
     let first = |c: &Capture| examine(c, &RULES, &Settings::default()).evidence[0].line;
     assert_eq!(first(&with), 2);
