@@ -1,5 +1,6 @@
 //! What makes a diagnosis: the rules in force, the settings and, where one is wanted, a model; from the configuration.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -71,20 +72,12 @@ impl Analyst {
             asked = Some((question.clone(), answer.as_ref().is_ok_and(|reply| reply.cached)));
             answer
         });
-        let kind = diagnosis.provenance.model_failure.as_ref().map(|f| f.kind);
-        match (asked, &self.asker) {
-            (Some((question, cached)), Some(asker))
-                if matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded)) =>
-            {
-                // a reply that does not stand up is not kept; a ledger that can't forget will say so at the next question
-                _ = self.runtime.block_on(asker.forget(&question));
-                if !cached {
-                    return diagnosis;
-                }
-                diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| self.ask(question))
-            }
-            _ => diagnosis,
+        let Some((question, cached)) = asked.filter(|_| is_no_good(&diagnosis)) else { return diagnosis };
+        self.forget(&question);
+        if !cached {
+            return diagnosis;
         }
+        diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| self.ask(question))
     }
 
     /// What can be known without a model.
@@ -108,7 +101,31 @@ impl Analyst {
             None => questions.iter().map(|_| None).collect(),
         };
         let now = now();
-        examined.into_iter().zip(answers).map(|(e, a)| conclude(e, a, &now)).collect()
+        let mut diagnoses = Vec::with_capacity(captures.len());
+        let mut notices = BTreeSet::new();
+        for (((capture, examined), question), answer) in captures.iter().zip(examined).zip(questions).zip(answers)
+        {
+            let reply = answer.as_ref().and_then(|answer| answer.as_ref().ok());
+            let cached = reply.is_some_and(|reply| reply.cached);
+            notices.extend(reply.and_then(|reply| reply.notice.clone()));
+            let mut diagnosis = conclude(examined, answer, &now);
+            if let (Some(question), true) = (question, is_no_good(&diagnosis)) {
+                self.forget(&question);
+                if cached {
+                    diagnosis = self.diagnose(capture);
+                }
+            }
+            diagnoses.push(diagnosis);
+        }
+        notices.iter().for_each(|notice| crate::context::complain(notice));
+        diagnoses
+    }
+
+    /// A reply that does not stand up is not kept; a ledger that can't forget will say so at the next question.
+    fn forget(&self, question: &Question) {
+        if let Some(asker) = &self.asker {
+            _ = self.runtime.block_on(asker.forget(question));
+        }
     }
 
     fn ask(&self, question: &Question) -> Result<Reply, ModelFailure> {
@@ -126,6 +143,12 @@ impl Analyst {
             }),
         }
     }
+}
+
+/// Was there an answer that does not stand up?
+fn is_no_good(diagnosis: &Diagnosis) -> bool {
+    let kind = diagnosis.provenance.model_failure.as_ref().map(|failure| failure.kind);
+    matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded))
 }
 
 /// Now, as the contract writes it.

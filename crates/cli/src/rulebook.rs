@@ -4,13 +4,15 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use coroner_diagnosis::{Capture, Log, LogReader, Rule, RuleSet, examine};
-use coroner_store::{Query, Store};
+use coroner_diagnosis::{Capture, Log, LogReader, Rule, RuleFile, RuleSet, examine};
+use coroner_store::Query;
 use serde_json::json;
 
 use crate::analyst::{rules, rules_with, runtime, settings};
 use crate::args::{Format, RulesArgs, RulesCommand};
-use crate::context::{Context, DONE, Failed, REPORTED};
+use crate::context::{Context, DONE, Failed, REPORTED, complain};
+use crate::kept;
+use crate::printable::printable_lines;
 
 /// Dispatches.
 pub(crate) fn rules_command(context: &Context, args: &RulesArgs) -> Result<u8, Failed> {
@@ -189,33 +191,45 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
         return Err(Failed::Input(anyhow!("{rule} is neither a rule file nor the id of a rule in force")));
     };
     let runtime = runtime()?;
-    let outside = |e: coroner_store::Error| Failed::Outside(e.into());
-    let store = runtime.block_on(Store::open(&context.store_url())).map_err(outside)?;
+    let store = kept::open(context, &runtime)?;
     let settings = settings(context);
     let (mut looked, mut without_log) = (0_u64, 0_u64);
     let mut changes = Vec::new();
     let mut cursor = None;
-    'pages: loop {
+    'pages: while let Some(store) = &store {
         let query = Query { limit: Some(200), cursor: cursor.take(), ..Query::default() };
-        let page = runtime.block_on(store.list(query)).map_err(outside)?;
+        let page = runtime.block_on(store.list(query))?;
         for item in page.experiments.iter().filter(|i| i.analysis.is_some()) {
             if looked == u64::from(limit) {
                 break 'pages;
             }
             looked += 1;
-            let experiment = runtime.block_on(store.get(&item.id.to_string())).map_err(outside)?;
+            // the id alone is that of the newest attempt
+            let id = format!("{}~{}", item.id.name(), item.id.attempt());
+            let experiment = runtime.block_on(store.get(&id))?;
             let Some(log) = &experiment.log else {
                 without_log += 1;
                 continue;
             };
-            let reader = runtime.block_on(store.read_log(log.id.clone())).map_err(outside)?;
-            let capture =
-                Capture { log: whole(reader)?, exit: experiment.exit.clone(), ..Capture::default() };
+            let reader = match runtime.block_on(store.read_log(log.id.clone())) {
+                Ok(reader) => reader,
+                Err(coroner_store::Error::NoLog { .. }) => {
+                    without_log += 1;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            };
+            let capture = Capture {
+                experiment_type: Some(item.experiment_type.clone()).filter(|kind| !kind.is_empty()),
+                log: whole(reader)?,
+                exit: experiment.exit.clone(),
+                ..Capture::default()
+            };
             let before = examine(&capture, &current, &settings).verdict;
             match &changed {
                 Some(changed) => {
                     let after = examine(&capture, changed, &settings).verdict;
-                    if after.rule != before.rule || after.category != before.category {
+                    if after != before {
                         changes.push((experiment.listed.id.to_string(), before, after));
                     }
                 }
@@ -246,7 +260,7 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
                 text.push_str(&format!("{id}  {}\n", after.cause));
             }
         }
-        context.print(&crate::printable::printable_lines(&text, context.out().unicode))?;
+        context.print(&printable_lines(&text, context.out().unicode))?;
         let verb = if changed.is_some() { "would be judged differently" } else { "are judged by it" };
         context.note(&format!(
             "{} of {looked} stored failures {verb}; {without_log} have no log any more",

@@ -1,5 +1,5 @@
 //! A labelled corpus as eval reads it: `k1.jsonl` (which lines show the cause), `k2.jsonl` (category, severity) and
-//! `seed-cases.jsonl` (category, severity, origin). Any of the three may be absent.
+//! `seed-cases.jsonl` (category, severity, origin). Any of the three may be absent, and one alone may be named.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -92,22 +92,49 @@ pub(crate) struct Expected {
 }
 
 impl Corpus {
-    /// Reads what there is; a folder with none of the three files is an error.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
-        let corpus = Self {
-            root: root.to_owned(),
-            lines: read(&root.join("k1.jsonl"))?,
-            labels: read(&root.join("k2.jsonl"))?,
-            seeds: read(&root.join("seed-cases.jsonl"))?,
+    /// Reads what there is: a folder with some of the three files, or one file, whose cases say themselves what they are.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let meta = fs::metadata(path).with_context(|| format!("can't read the corpus {}", path.display()))?;
+        let corpus = if meta.is_dir() {
+            Self {
+                root: path.to_owned(),
+                lines: read(&path.join("k1.jsonl"))?,
+                labels: read(&path.join("k2.jsonl"))?,
+                seeds: read(&path.join("seed-cases.jsonl"))?,
+            }
+        } else {
+            Self::of_file(path)?
         };
         if corpus.lines.is_empty() && corpus.labels.is_empty() && corpus.seeds.is_empty() {
             bail!(
-                "{} holds no cases: none of k1.jsonl, k2.jsonl and seed-cases.jsonl is there; name the folder that has them",
-                root.display()
+                "{} holds no cases; name a folder with k1.jsonl, k2.jsonl or seed-cases.jsonl, or one of these files",
+                path.display()
             );
         }
         Ok(corpus)
     }
+
+    fn of_file(path: &Path) -> Result<Self> {
+        let root = path.parent().map(Path::to_owned).unwrap_or_default();
+        let mut corpus = Self { root, ..Self::default() };
+        for case in read(path)? {
+            match case {
+                Case::Lines(case) => corpus.lines.push(case),
+                Case::Label(case) => corpus.labels.push(*case),
+                Case::Seed(case) => corpus.seeds.push(*case),
+            }
+        }
+        Ok(corpus)
+    }
+}
+
+/// Any of the three.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Case {
+    Lines(LineCase),
+    Label(Box<LabelCase>),
+    Seed(Box<SeedCase>),
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
