@@ -23,6 +23,11 @@ impl Placed<'_> {
         self.log.number(self.fault.spoken)
     }
 
+    /// What the line is a line of.
+    fn place(&self) -> &'static str {
+        if self.in_error { "error message" } else { "log" }
+    }
+
     pub(crate) fn text(&self) -> &str {
         self.log.clean(self.fault.spoken).trim()
     }
@@ -92,8 +97,16 @@ fn choose(faults: &[Placed<'_>], rules: &RuleSet) -> Option<usize> {
 /// What a fault's rule says of it.
 pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -> Option<Verdict> {
     let rule = rules.at(placed.fault.rule?);
+    let line = placed.log.clean(placed.fault.spoken);
     let captures = captures(placed, rule, capture);
-    let (cause, fix) = rule.sentences(&captures);
+    let (mut cause, mut fix) = rule.sentences(&captures);
+    // a rule whose captures came out empty still has its line to say
+    if cause.is_empty() {
+        cause = quote(line);
+    }
+    if fix.is_empty() {
+        fix = format!("Start from line {} of the {}.", placed.line(), placed.place());
+    }
     let confidence = match rule.strength {
         Strength::Exact => 0.96,
         Strength::Typed => 0.87,
@@ -358,7 +371,7 @@ fn last(capture: &Capture, faults: &[Placed<'_>]) -> Judged {
             format!(
                 "Start from {} of the {}: no rule knows it; `coroner rules` shows how to teach one.",
                 format_args!("line {}", f.line()),
-                if f.in_error { "error message" } else { "log" }
+                f.place()
             ),
         ),
         None if capture.log.lines() == 0 && capture.error_message.is_none() => (
