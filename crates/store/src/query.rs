@@ -30,8 +30,8 @@ pub struct Query {
     pub origin: Option<Origin>,
     /// Only these.
     pub signature: Option<String>,
-    /// Words that all occur in id, type, command or root cause. If no experiment has them all as whole words, then
-    /// words that begin like them, from three letters on.
+    /// Words that all occur in id, type, command or root cause. If no experiment at all has them as whole words,
+    /// then words that begin like them, from three letters on.
     pub q: Option<String>,
 }
 

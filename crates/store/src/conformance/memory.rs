@@ -251,17 +251,14 @@ impl Backend for Memory {
 
     async fn list(&self, query: Query) -> Result<Page, Error> {
         let cursor = query.cursor()?;
-        let mut as_beginnings = cursor.is_some_and(|cursor| cursor.as_beginnings);
         let state = self.state();
-        let find = |as_beginnings| {
-            let all = state.experiments.iter().rev();
-            all.filter(|(_, e)| fits(&e.listed, &query, as_beginnings)).collect::<Vec<_>>()
+        let only_words = Query { q: query.q.clone(), ..Query::default() };
+        let as_beginnings = match cursor {
+            Some(cursor) => cursor.as_beginnings,
+            None => !state.experiments.values().any(|e| fits(&e.listed, &only_words, false)),
         };
-        let mut all = find(as_beginnings);
-        if all.is_empty() && cursor.is_none() {
-            as_beginnings = true;
-            all = find(as_beginnings);
-        }
+        let newest_first = state.experiments.iter().rev();
+        let all: Vec<_> = newest_first.filter(|(_, e)| fits(&e.listed, &query, as_beginnings)).collect();
         let rest: Vec<_> =
             all.iter().filter(|(key, _)| cursor.is_none_or(|cursor| **key < cursor.key)).collect();
         let page: Vec<_> = rest.iter().take(query.page_size()).collect();

@@ -69,16 +69,16 @@ pub(super) fn page(conn: &Connection, query: &Query) -> Result<Page, Trouble> {
     let before = cursor.map_or(i64::MAX, |cursor| cursor.key);
     let size = query.page_size();
     let facets = facets(conn)?;
-    let mut as_beginnings = cursor.is_some_and(|cursor| cursor.as_beginnings);
-    let mut found = match (query.typed(), &query.signature) {
+    let as_beginnings = match (query.typed(), cursor) {
+        (_, Some(cursor)) => cursor.as_beginnings,
+        (Some(typed), None) => !occur(conn, typed)?,
+        (None, None) => false,
+    };
+    let found = match (query.typed(), &query.signature) {
         (Some(typed), _) => searched(conn, query, typed, as_beginnings, before, size + 1)?,
         (None, Some(signature)) => of_signature(conn, query, signature, before, size + 1)?,
         (None, None) => of_facets(conn, query, &facets, before, size + 1)?,
     };
-    if let (Some(typed), None, 0) = (query.typed(), cursor, found.total) {
-        as_beginnings = true;
-        found = searched(conn, query, typed, as_beginnings, before, size + 1)?;
-    }
     let Found { mut keys, total, at_least } = found;
     let more = keys.len() > size;
     keys.truncate(size);
@@ -152,6 +152,13 @@ fn of_signature(
         (None, None, None, None) => Found { keys, total: count, at_least: false },
         _ => Found::counted(keys, found(i64::MAX, COUNTED as usize + 1)?.len() as u64),
     })
+}
+
+/// Does any experiment, whatever the filters, have all of these as whole words?
+fn occur(conn: &Connection, typed: &str) -> Result<bool, Trouble> {
+    let Some(expression) = expression(typed, false, &Words::default()) else { return Ok(false) };
+    let mut statement = conn.prepare_cached("SELECT rowid FROM search WHERE search MATCH ?1 LIMIT 1")?;
+    Ok(statement.exists([expression])?)
 }
 
 /// Those in which words occur, filters included: answered by the word index alone, which is in the list's order.

@@ -44,7 +44,14 @@ pub(super) async fn prune(store: &Sqlite, retention: &Retention, now: Timestamp)
     }
     strays(store, now, &mut done).await?;
     if done.experiments + done.logs + done.replies > 0 {
-        while store.write(give_back_space).await? {}
+        let mut left = u64::MAX;
+        loop {
+            let now = store.write(give_back_space).await?;
+            if now == 0 || now >= left {
+                break;
+            }
+            left = now;
+        }
     }
     Ok(done)
 }
@@ -283,10 +290,10 @@ fn ids(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<LogId>, 
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// Makes the file smaller, by so many pages; says whether there is more to give back.
-fn give_back_space(conn: &Connection) -> Result<bool, Trouble> {
+/// Makes the file smaller, by some pages; says how many more there are to give back.
+fn give_back_space(conn: &Connection) -> Result<u64, Trouble> {
     let mut statement = conn.prepare("PRAGMA incremental_vacuum(1000)")?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
-    Ok(conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))? > 0)
+    Ok(conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?)
 }
