@@ -24,6 +24,8 @@ pub(crate) struct Block {
 /// Where it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
+    /// The line of the log that says so.
+    pub(crate) piece: usize,
     pub(crate) file: String,
     pub(crate) line: u64,
     pub(crate) function: Option<String>,
@@ -115,6 +117,7 @@ fn python(log: &Log, piece: usize) -> Option<Block> {
                 .any(|l| file.contains(l));
             if own || frame.is_none() {
                 frame = Some(Frame {
+                    piece: i,
                     file: (*file).to_owned(),
                     line: number.parse().unwrap_or(0),
                     function: function.map(|f| f.trim().to_owned()),
@@ -179,7 +182,7 @@ fn pytest(log: &Log, piece: usize) -> Option<Block> {
         return None;
     }
     let message = (header + 1..end).find(|i| log.clean(*i).starts_with("E  ")).unwrap_or(piece);
-    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PYTEST_FRAME, log.clean(i)));
+    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PYTEST_FRAME, log, i));
     // of a long section the part about the failure
     let start = if end - header > MOST { header.max(message.saturating_sub(30)) } else { header };
     let end = if end - start > MOST { end.min(message + 30) } else { end };
@@ -211,15 +214,16 @@ fn unittest(log: &Log, piece: usize) -> Option<Block> {
             !l.is_empty() && indent(l) == 0 && !SECTION.is_match(l) && l.contains(':')
         })
         .unwrap_or(piece);
-    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PY_FRAME, log.clean(i)));
+    let frame = (header + 1..end).rev().find_map(|i| frame_of(&PY_FRAME, log, i));
     Some(Block { start: header, end, header: Some(header), message, frame })
 }
 
 /// File, line and function, from a pattern whose first three groups are these.
-fn frame_of(pattern: &Pattern, line: &str) -> Option<Frame> {
-    let groups = pattern.groups(line)?;
+fn frame_of(pattern: &Pattern, log: &Log, piece: usize) -> Option<Frame> {
+    let groups = pattern.groups(log.clean(piece))?;
     let group = |i: usize| groups.get(i).copied().flatten().map(str::trim);
     Some(Frame {
+        piece,
         file: group(1)?.to_owned(),
         line: group(2)?.parse().ok()?,
         function: group(3).filter(|f| !f.is_empty()).map(str::to_owned),
@@ -268,8 +272,7 @@ fn java(log: &Log, piece: usize) -> Option<Block> {
         end += 1;
     }
     let frame = (message + 1..end).find_map(|i| {
-        frame_of(&JS_FRAME, log.clean(i))
-            .filter(|f| !f.file.contains("node_modules") && !f.file.contains("node:"))
+        frame_of(&JS_FRAME, log, i).filter(|f| !f.file.contains("node_modules") && !f.file.contains("node:"))
     });
     Some(Block { start, end: end.max(piece + 1), header, message, frame })
 }
@@ -299,6 +302,6 @@ fn paragraph(log: &Log, piece: usize) -> Block {
         }
         end += 1;
     }
-    let frame = (piece..end.min(piece + 4)).find_map(|i| frame_of(&COMPILER, log.clean(i)));
+    let frame = (piece..end.min(piece + 4)).find_map(|i| frame_of(&COMPILER, log, i));
     Block { start, end, header: None, message: piece, frame }
 }

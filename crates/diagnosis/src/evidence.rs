@@ -56,6 +56,9 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
         add(header, Role::Context, MOST_CITED);
     }
     add(first.block.message, Role::Cause, MOST_CITED);
+    if let Some(frame) = &first.block.frame {
+        add(frame.piece, Role::Context, MOST_CITED);
+    }
     let rest: Vec<&Fault> =
         faults[1..].iter().take_while(|f| f.score > first.score - 45.0 && f.score > 30.0).take(3).collect();
     for fault in &rest {
@@ -64,7 +67,12 @@ pub(crate) fn cited(log: &Log, faults: &[Fault], marks: &[Mark]) -> Vec<(usize, 
         add(if headed { fault.block.message } else { fault.spoken }, role, MOST_CITED);
     }
     // what is free goes to the lines about the first fault
-    let loud = marks.iter().filter(|m| m.rule.is_some() || m.signal >= Some(Signal::Strong)).map(|m| m.piece);
+    let says = |m: &&Mark| !log.clean(m.piece).contains("Traceback (most recent call last)");
+    let loud = marks
+        .iter()
+        .filter(|m| m.rule.is_some() || m.signal >= Some(Signal::Strong))
+        .filter(says)
+        .map(|m| m.piece);
     for piece in loud.filter(|p| (first.block.start..first.block.end).contains(p)) {
         add(piece, Role::Context, MOST_CITED);
     }

@@ -108,10 +108,10 @@ pub(crate) fn of_rule(placed: &Placed<'_>, rules: &RuleSet, capture: &Capture) -
         fix = format!("Start from line {} of the {}.", placed.line(), placed.place());
     }
     let confidence = match rule.strength {
-        Strength::Exact => 0.96,
+        Strength::Exact => 0.975,
         Strength::Typed => 0.87,
         Strength::Generic => 0.6,
-        Strength::Hint => 0.68,
+        Strength::Hint => 0.7,
         Strength::Symptom => 0.5,
     };
     Some(Verdict {

@@ -55,7 +55,10 @@ impl Template {
         let mut out = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(t) => out.push_str(t),
+                // a capture may bring the full stop that ends the sentence
+                Part::Text(t) => {
+                    out.push_str(t.strip_prefix('.').filter(|_| out.ends_with('.')).unwrap_or(t))
+                }
                 Part::Hole(h) => {
                     let v = value(h)?;
                     if v.trim().is_empty() && h != "at" {
@@ -93,6 +96,7 @@ mod tests {
         let fill =
             |m: &'static str| t.fill(|h| if h == "at" { Some("") } else { Some(m).filter(|m| *m != "?") });
         assert_eq!(fill("x\ny").as_deref(), Some("Found no x y: use {} or {a b}."));
+        assert_eq!(Template::new("It said {x}.").fill(|_| Some("no.")).as_deref(), Some("It said no."));
         assert_eq!(fill("?"), None);
         assert_eq!(fill(" "), None);
     }
