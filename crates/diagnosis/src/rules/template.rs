@@ -57,7 +57,7 @@ impl Template {
             match part {
                 // a capture may bring the full stop that ends the sentence
                 Part::Text(t) => {
-                    out.push_str(t.strip_prefix('.').filter(|_| out.ends_with('.')).unwrap_or(t))
+                    out.push_str(t.strip_prefix('.').filter(|_| out.ends_with('.')).unwrap_or(t));
                 }
                 Part::Hole(h) => {
                     let v = value(h)?;
