@@ -103,7 +103,8 @@ impl Analyst {
         let now = now();
         let mut diagnoses = Vec::with_capacity(captures.len());
         let mut notices = BTreeSet::new();
-        for (((capture, examined), question), answer) in captures.iter().zip(examined).zip(questions).zip(answers)
+        for (((capture, examined), question), answer) in
+            captures.iter().zip(examined).zip(questions).zip(answers)
         {
             let reply = answer.as_ref().and_then(|answer| answer.as_ref().ok());
             let cached = reply.is_some_and(|reply| reply.cached);

@@ -211,7 +211,7 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
                 without_log += 1;
                 continue;
             };
-            let reader = match runtime.block_on(store.read_log(log.id.clone())) {
+            let reader = match runtime.block_on(store.read_log(log.id)) {
                 Ok(reader) => reader,
                 Err(coroner_store::Error::NoLog { .. }) => {
                     without_log += 1;
@@ -234,7 +234,7 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
                     }
                 }
                 None if before.rule == rule => {
-                    changes.push((experiment.listed.id.to_string(), before.clone(), before))
+                    changes.push((experiment.listed.id.to_string(), before.clone(), before));
                 }
                 None => {}
             }

@@ -62,7 +62,8 @@ fn log_and_again(context: &Context, path: &Path, again: bool) -> anyhow::Result<
     // as long as it was when it was opened: a log that grows while it is read would never end
     let length = meta.len();
     let bar = (length >= LARGE && !context.is_quiet()).then(|| progress(length));
-    let log = read((&file).take(length), bar.as_ref()).with_context(|| format!("can't read the log {name}"))?;
+    let log =
+        read((&file).take(length), bar.as_ref()).with_context(|| format!("can't read the log {name}"))?;
     if let Ok(now) = std::fs::metadata(path)
         && now.len() > length
     {

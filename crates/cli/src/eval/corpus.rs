@@ -119,7 +119,7 @@ impl Corpus {
         let mut corpus = Self { root, ..Self::default() };
         for case in read(path)? {
             match case {
-                Case::Lines(case) => corpus.lines.push(case),
+                Case::Lines(case) => corpus.lines.push(*case),
                 Case::Label(case) => corpus.labels.push(*case),
                 Case::Seed(case) => corpus.seeds.push(*case),
             }
@@ -132,7 +132,7 @@ impl Corpus {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Case {
-    Lines(LineCase),
+    Lines(Box<LineCase>),
     Label(Box<LabelCase>),
     Seed(Box<SeedCase>),
 }

@@ -67,7 +67,7 @@ impl Scores {
         let Some(half) = half else { return };
         let keep = |project: &str| {
             let sum: u32 = project.bytes().fold(7, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
-            (sum % 2 == 0) == (half == "even")
+            sum.is_multiple_of(2) == (half == "even")
         };
         self.lines.retain(|l| keep(&l.project));
         self.labels.retain(|l| keep(&l.project));

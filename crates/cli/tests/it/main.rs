@@ -1,5 +1,11 @@
 //! The binary, run as users run it.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
+mod analyze;
+mod batch;
+mod input;
+mod model;
 mod rig;
+mod rules;
 mod run;
 mod terminal;
