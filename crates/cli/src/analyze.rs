@@ -28,7 +28,7 @@ pub(crate) fn analyze(context: &Context, args: &AnalyzeArgs) -> Result<u8, Faile
     let history = history(context, args.save, &runtime);
     let analyst = Analyst::new(context, args.offline, history.store(), Arc::clone(&runtime))?;
     let mut diagnosis = analyst.diagnose(&capture);
-    let alike = history.look_up(&mut diagnosis, &runtime);
+    let alike = history.look_up(&mut diagnosis, args.id.as_deref(), &runtime);
     let saved = args.save.then(|| save(&history, args, &diagnosis, log, &runtime));
     let signature = args.explain.then(|| analyst.examine(&capture).signature);
     show(context, &diagnosis, &capture, alike, signature.as_ref(), args)?;
@@ -125,8 +125,12 @@ impl History {
         }
     }
 
-    fn look_up(&self, diagnosis: &mut Diagnosis, runtime: &Runtime) -> Option<u64> {
-        look_up(self.store()?, diagnosis, None, runtime)
+    /// The one of this `id`, looked at before, is this failure and none like it.
+    fn look_up(&self, diagnosis: &mut Diagnosis, id: Option<&str>, runtime: &Runtime) -> Option<u64> {
+        let alike = look_up(self.store()?, diagnosis, None, runtime)?;
+        let found = diagnosis.similar.len();
+        diagnosis.similar.retain(|earlier| Some(earlier.experiment_id.as_str()) != id);
+        Some(alike.saturating_sub((found - diagnosis.similar.len()) as u64))
     }
 }
 

@@ -234,6 +234,8 @@ fn what_is_saved_is_found_again() {
         (&again["similar"][0]["experiment_id"], &again["similar"][0]["score"]),
         (&"exp-1".into(), &1.0.into())
     );
+    let itself = json(&analyze(&["a.log", "--save", "--id", "exp-1"]));
+    assert_eq!(itself["similar"], serde_json::json!([]), "a failure is not like itself");
     let card = text(&home.output(&["--store", &store, "analyze", "a.log", "--offline"]).stdout);
     assert!(card.contains("  Before  1 like it"), "{card}");
     let list = json(&home.output(&["--store", &store, "list", "--format", "json"]));
