@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use regex_automata::meta::Regex;
 use regex_automata::{PatternID, Span};
@@ -10,30 +12,30 @@ use regex_automata::{PatternID, Span};
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub(crate) source: Cow<'static, str>,
-    /// Run over every line of every log: worth a faster automaton.
-    busy: bool,
-    regex: OnceLock<Option<Regex>>,
+    /// How often it has been tried; from `BUSY` on it is worth a faster automaton.
+    tried: AtomicU32,
+    small: OnceLock<Option<Regex>>,
+    fast: OnceLock<Option<Regex>>,
 }
 
-impl Pattern {
-    /// A pattern that is tried on few lines: quickly built and small matters more than quickly run, and there are
-    /// thousands.
-    pub(crate) const fn rare(source: Cow<'static, str>) -> Self {
-        Self { source, busy: false, regex: OnceLock::new() }
-    }
+/// A pattern that was tried this often will be tried often again: a batch, or a pattern of every line.
+const BUSY: u32 = 64;
+/// What the faster automaton of one pattern may take, in bytes. Some hundreds are busy at most.
+const FAST_CACHE: usize = 64 << 10;
 
-    /// A pattern that is tried on many lines.
-    pub(crate) const fn busy(source: &'static str) -> Self {
-        Self { source: Cow::Borrowed(source), busy: true, regex: OnceLock::new() }
+impl Pattern {
+    /// Nothing is compiled before it is needed: of thousands of patterns a log needs dozens.
+    pub(crate) const fn new(source: Cow<'static, str>) -> Self {
+        Self { source, tried: AtomicU32::new(0), small: OnceLock::new(), fast: OnceLock::new() }
     }
 
     /// `\w`, `\d`, `\s`, `\b` and case mean ASCII unless a class holds other characters: the tables of Unicode make a
     /// pattern ten times as large.
     fn regex(&self) -> Option<&Regex> {
-        let build = |unicode: bool| {
+        let build = |fast: bool, unicode: bool| {
             let config = regex_automata::meta::Config::new()
-                .hybrid(self.busy)
-                .hybrid_cache_capacity(1 << 18)
+                .hybrid(fast)
+                .hybrid_cache_capacity(FAST_CACHE)
                 .dfa(false)
                 .onepass(false)
                 .utf8_empty(false);
@@ -42,7 +44,9 @@ impl Pattern {
         };
         // a rule's was parsed when the rule was loaded, one of ours is run by a test; what can still fail is the size
         // limit, which a test holds for our rules and `coroner rules check` for others
-        self.regex.get_or_init(|| build(false).or_else(|| build(true))).as_ref()
+        let fast = self.tried.load(Relaxed) >= BUSY || self.tried.fetch_add(1, Relaxed) >= BUSY;
+        let slot = if fast { &self.fast } else { &self.small };
+        slot.get_or_init(|| build(fast, false).or_else(|| build(fast, true))).as_ref()
     }
 
     pub(crate) fn is_match(&self, line: &str) -> bool {
@@ -84,7 +88,8 @@ impl Pattern {
 /// A static pattern of ours.
 macro_rules! pattern {
     ($name:ident, $source:expr) => {
-        static $name: $crate::pattern::Pattern = $crate::pattern::Pattern::busy($source);
+        static $name: $crate::pattern::Pattern =
+            $crate::pattern::Pattern::new(std::borrow::Cow::Borrowed($source));
     };
 }
 pub(crate) use pattern;

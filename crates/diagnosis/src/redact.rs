@@ -14,7 +14,7 @@ use crate::pattern::Pattern;
 struct Kind(&'static str, &'static [&'static str], Pattern);
 
 const fn kind(name: &'static str, hints: &'static [&'static str], shape: &'static str) -> Kind {
-    Kind(name, hints, Pattern::rare(Cow::Borrowed(shape)))
+    Kind(name, hints, Pattern::new(Cow::Borrowed(shape)))
 }
 
 static KINDS: [Kind; 34] = [

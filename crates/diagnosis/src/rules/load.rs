@@ -119,7 +119,7 @@ fn owned(all: Vec<String>) -> Vec<Cow<'static, str>> {
 }
 
 fn patterns(all: Vec<Cow<'static, str>>) -> Vec<Pattern> {
-    all.into_iter().map(Pattern::rare).collect()
+    all.into_iter().map(Pattern::new).collect()
 }
 
 impl From<&'static BuiltIn> for Rule {
@@ -218,6 +218,10 @@ fix = ["Ask for more."]
             (
                 GOOD.replace("['quota of (?P<who>\\w+) is spent']", r"['(?P<who>\w+)']"),
                 "has no text of at least 4",
+            ),
+            (
+                format!("{GOOD}{}", GOOD.replace("mine.disk", "mine.two").replace("why = \"ours\"", "")),
+                "mine.toml:12: rule mine.two: missing field `why`",
             ),
             (format!("{GOOD}{GOOD}"), "the id is taken by a rule of mine.toml"),
             (GOOD.replace(" = [\"Ask for more.\"]", " = []"), "fix: needs at least one sentence"),

@@ -137,7 +137,9 @@ pub(crate) fn read(name: &str, text: &str, faults: &mut Vec<RuleFault>) -> Vec<S
 
 /// The id of the rule in which a TOML fault stands.
 fn id_before(text: &str, offset: usize) -> Option<String> {
-    let start = text[..text.floor_char_boundary(offset)].rfind("[[rule]]")?;
+    // a missing field is told of at the head of its table
+    let end = text.floor_char_boundary((offset + "[[rule]]".len()).min(text.len()));
+    let start = text[..end].rfind("[[rule]]")?;
     let id = text[start..].lines().find_map(|l| l.trim().strip_prefix("id"))?;
     Some(id.trim_matches([' ', '=', '"', '\'']).to_owned()).filter(|s| !s.is_empty())
 }
