@@ -175,9 +175,7 @@ pub(crate) fn ended(exit: &Exit) -> String {
 
 fn before(diagnosis: &Diagnosis, facts: &Facts<'_>) -> String {
     let alike = facts.alike.filter(|n| *n > 0).map(|n| format!("{} like it", thousands(n)));
-    let fixed = diagnosis.similar.iter().find_map(|similar| {
-        Some(format!("{} was fixed by: {}", similar.experiment_id, similar.fix.as_ref()?))
-    });
+    let fixed = diagnosis.similar.iter().find_map(|similar| similar.fix.clone());
     [alike, fixed].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

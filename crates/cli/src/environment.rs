@@ -31,7 +31,10 @@ impl Environment {
     /// The values of variables whose names say that they are secret, for masking them wherever they turn up.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
         let secret = |name: &OsString| name.to_str().is_some_and(coroner_diagnosis::Redactor::is_secret_name);
-        self.0.iter().filter(move |(name, _)| secret(name)).map(|(_, value)| value.to_string_lossy().into_owned())
+        self.0
+            .iter()
+            .filter(move |(name, _)| secret(name))
+            .map(|(_, value)| value.to_string_lossy().into_owned())
     }
 
     pub(crate) fn home(&self) -> Option<&Path> {

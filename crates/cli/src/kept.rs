@@ -19,7 +19,7 @@ pub(crate) fn open(context: &Context, runtime: &Arc<Runtime>) -> Result<Option<S
         return Ok(None);
     }
     let store = runtime.block_on(Store::open(&url))?;
-    close_orphans(&store, context, runtime);
+    close_orphans(&store, context, runtime).iter().for_each(|note| context.note(note));
     Ok(Some(store))
 }
 

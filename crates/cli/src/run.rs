@@ -41,18 +41,29 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     };
     let record = Record::begin(args, context, crate::analyst::runtime()?)?;
     let mut signals = Signals::take().context("can't take signals")?;
-    let mut outcome = supervise(&spec, &mut signals, record.log()).context("can't watch a command")?;
+    let (outcome, notes) = std::thread::scope(|scope| {
+        // beside the command, which is waited for anyway
+        let tidying = scope.spawn(|| record.tidy_up());
+        let outcome = supervise(&spec, &mut signals, record.log());
+        (outcome, tidying.join().unwrap_or_default())
+    });
+    let mut outcome = outcome.context("can't watch a command")?;
     let status = u8::try_from(outcome.status).unwrap_or(u8::MAX);
 
     let log = record.keep_log(&mut outcome);
-    if outcome.exit.succeeded() || outcome.reader_gone {
+    let found = if outcome.exit.succeeded() || outcome.reader_gone {
         record.passed(&outcome, log);
         signals.obey(status);
+        None
     } else {
-        failed(args, context, &record, signals, &outcome, log);
-    }
+        failed(args, context, &record, signals, &outcome, log)
+    };
     say_what_is_left(context, &outcome);
-    record.tidy_up();
+    notes.iter().for_each(|note| context.note(note));
+    // last, because those who read standard error keep the end of it
+    if let Some(found) = &found {
+        tell(args, context, &record, &outcome, found);
+    }
     if outcome.interrupted {
         // a shell goes on with its loop unless it sees that Ctrl-C has ended us
         _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
@@ -68,19 +79,27 @@ fn failed(
     signals: Signals,
     outcome: &Outcome<Sink>,
     log: Option<Log>,
-) {
-    let autopsy = Autopsy::new(args, context, record, outcome, log.as_ref());
-    let by_rules = autopsy.as_ref().map(Autopsy::by_rules);
-    record.failed(outcome, log, by_rules.as_ref().ok().map(|found| &found.diagnosis));
-    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX));
-    let found = match (&autopsy, by_rules) {
-        (Ok(autopsy), Ok(by_rules)) => {
-            let by_model = autopsy.by_model().inspect(|found| record.attach(&found.diagnosis));
-            by_model.unwrap_or(by_rules)
+) -> Option<Found> {
+    let mut autopsy = match Autopsy::new(args, context, record, outcome) {
+        Ok(autopsy) => autopsy,
+        Err(error) => {
+            record.failed(outcome, log, None);
+            complain(&format!("no diagnosis: {error}"));
+            return None;
         }
-        (Err(error), _) | (_, Err(error)) => return complain(&format!("no diagnosis: {error}")),
     };
-    tell(args, context, record, outcome, &found);
+    let mut found = autopsy.by_rules();
+    let kept = log.as_ref().and_then(Log::facts).cloned();
+    record.failed(outcome, log, Some(&found.diagnosis));
+    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX));
+
+    let more = autopsy.read_whole_log(outcome, kept.as_ref());
+    let better = autopsy.by_model().or_else(|| more.then(|| autopsy.by_rules()));
+    if let Some(better) = better {
+        record.attach(&better.diagnosis);
+        found = better;
+    }
+    Some(found)
 }
 
 /// Where the kernel counts the processes that it kills for lack of memory.

@@ -23,7 +23,7 @@ fn keys_of(table: &toml::Table, prefix: &str) -> BTreeSet<String> {
         let key = format!("{prefix}{name}");
         match value {
             toml::Value::Table(inner) if key != "model.prices" => {
-                keys.extend(keys_of(inner, &format!("{key}.")))
+                keys.extend(keys_of(inner, &format!("{key}.")));
             }
             _ => _ = keys.insert(key),
         }
@@ -100,7 +100,8 @@ fn paths_start_from_the_folder_of_their_file() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let cases: &[Case] = &[
         (
             "[model]\n\ntimout = \"3s\"",
             &[],

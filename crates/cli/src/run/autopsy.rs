@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use coroner_diagnosis::{Capture, Code, Diagnosis, End, LogReader, conclude};
-use coroner_store::{Log, LogId, Store};
+use coroner_store::{LogFacts, LogId, Store};
 use tokio::runtime::Runtime;
 
 use super::record::Record;
@@ -38,12 +38,12 @@ pub(super) struct Found {
 }
 
 impl<'a> Autopsy<'a> {
+    /// With as much of the log as is in memory, which nearly always is all.
     pub(super) fn new<W>(
         args: &RunArgs,
         context: &Context,
         record: &'a Record<'a>,
         outcome: &Outcome<W>,
-        log: Option<&Log>,
     ) -> Result<Self, Failed> {
         let capture = Capture {
             experiment_id: record.id().map(ToString::to_string).or_else(|| args.id.clone()),
@@ -51,12 +51,35 @@ impl<'a> Autopsy<'a> {
             error_message: None,
             code: code(&args.command),
             exit: Some(outcome.exit.clone()),
-            log: whole_log(outcome, log, record),
+            log: outcome.recent.log(),
             baselines: baseline(record).into_iter().collect(),
         };
         // nobody waits for a model to hear that he pressed Ctrl-C, or that a file is not there
         let plain = outcome.interrupted || matches!(outcome.exit.end, End::NotStarted { .. });
         Ok(Self { capture, analyst: analyst(context, args.offline || plain, record)?, record })
+    }
+
+    /// Takes the whole log from the store, where memory has only its end. True if there is more to look at now.
+    pub(super) fn read_whole_log<W>(&mut self, outcome: &Outcome<W>, kept: Option<&LogFacts>) -> bool {
+        if outcome.recent.is_whole() {
+            return false;
+        }
+        let expected = outcome.log.bytes - outcome.log.left_out;
+        let kept = kept.filter(|facts| facts.bytes >= expected).zip(self.record.store());
+        match kept.map(|(facts, store)| read_log(store, facts.id, &self.record.runtime)) {
+            Some(Ok(log)) => {
+                self.capture.log = log;
+                true
+            }
+            Some(Err(error)) => {
+                complain(&format!("only the end of the log is looked at: {error}"));
+                false
+            }
+            None => {
+                complain("only the end of the log is looked at: the rest could not be kept");
+                false
+            }
+        }
     }
 
     /// At once, and without leaving the process.
@@ -92,23 +115,6 @@ fn analyst(context: &Context, offline: bool, record: &Record<'_>) -> Result<Anal
         complain(&format!("no model is asked: {failed}"));
         analyst(rules_with(&[])?, true)
     })
-}
-
-/// The log: from memory where all of it is there, else from the store, else what memory has of it.
-fn whole_log<W>(outcome: &Outcome<W>, log: Option<&Log>, record: &Record<'_>) -> coroner_diagnosis::Log {
-    if outcome.recent.is_whole() {
-        return outcome.recent.log();
-    }
-    let expected = outcome.log.bytes - outcome.log.left_out;
-    let facts = log.and_then(Log::facts).filter(|facts| facts.bytes >= expected);
-    let read = facts.zip(record.store()).map(|(facts, store)| read_log(store, facts.id, &record.runtime));
-    match read {
-        Some(Ok(log)) => log,
-        _ => {
-            complain("the log could not be kept; only its end is looked at");
-            outcome.recent.log()
-        }
-    }
 }
 
 /// A kept log, read as the rules want it.

@@ -168,19 +168,21 @@ impl<'a> Record<'a> {
     pub(super) fn attach(&self, diagnosis: &Diagnosis) {
         let Some(Kept { store, id }) = &self.kept else { return };
         if let Err(error) = self.runtime.block_on(store.attach_diagnosis(id, diagnosis.clone())) {
-            complain(&format!("what the model said is not kept: {error}"));
+            complain(&format!("the diagnosis below is not kept: {error}"));
         }
     }
 
-    /// Closes what an earlier coroner left open when it died, and applies the retention settings now and then.
-    pub(super) fn tidy_up(&self) {
-        let Some(Kept { store, id }) = &self.kept else { return };
-        close_orphans(store, self.context, &self.runtime);
+    /// Closes what an earlier coroner left open when it died, and applies the retention settings now and then. Says
+    /// what is worth a word.
+    pub(super) fn tidy_up(&self) -> Vec<String> {
+        let Some(Kept { store, id }) = &self.kept else { return Vec::new() };
+        let mut notes = close_orphans(store, self.context, &self.runtime);
         if id.number().is_multiple_of(PRUNE_EVERY)
             && let Err(error) = crate::prune::prune(store, self.context, &self.runtime)
         {
-            self.context.note(&format!("the retention settings could not be applied: {error}"));
+            notes.push(format!("the retention settings could not be applied: {error}"));
         }
+        notes
     }
 }
 
@@ -190,22 +192,22 @@ fn wrong_use(error: &Error) -> bool {
 }
 
 /// Closes experiments whose watcher is gone, each with a diagnosis of what it had printed. They cost notes, not errors.
-pub(crate) fn close_orphans(store: &Store, context: &Context, runtime: &Arc<Runtime>) {
+pub(crate) fn close_orphans(store: &Store, context: &Context, runtime: &Arc<Runtime>) -> Vec<String> {
     let closed = match runtime.block_on(store.close_orphans(Timestamp::now(), Running::seems_alive)) {
         Ok(closed) => closed,
-        Err(error) => {
-            return context.note(&format!("experiments without an end could not be closed: {error}"));
-        }
+        Err(error) => return vec![format!("experiments without an end could not be closed: {error}")],
     };
+    let mut notes = Vec::new();
     for orphan in &closed {
         let number = orphan.experiment.id.number();
-        context.note(&format!(
+        notes.push(format!(
             "exp {number} has been closed as lost: the coroner that watched it ended before it did"
         ));
         if let Err(error) = explain(orphan, store, context, runtime) {
-            context.note(&format!("exp {number} could not be diagnosed: {error}"));
+            notes.push(format!("exp {number} could not be diagnosed: {error}"));
         }
     }
+    notes
 }
 
 fn explain(orphan: &Orphan, store: &Store, context: &Context, runtime: &Arc<Runtime>) -> Result<(), Failed> {

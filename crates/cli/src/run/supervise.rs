@@ -66,6 +66,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
     let begun = Instant::now();
     let log = Shared::new(Capped::new(log, spec.log_limit));
 
+    let (end_reader, end_writer) = io::pipe()?;
     let started = match start(spec.command, !shared_terminal, spec.path) {
         Ok(started) => started,
         Err(refused) => {
@@ -74,7 +75,6 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
             return Ok(outcome(exit, refused.code, &log));
         }
     };
-    let (end_reader, end_writer) = io::pipe()?;
     let pumps = start_pumps(started.streams, &log, end_reader);
     let mut run = Run {
         pid: started.pid,

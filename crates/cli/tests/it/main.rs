@@ -4,6 +4,7 @@
 mod analyze;
 mod batch;
 mod input;
+mod kept;
 mod model;
 mod rig;
 mod rules;
