@@ -221,7 +221,7 @@ fix = ["Ask for more."]
             ),
             (
                 format!("{GOOD}{}", GOOD.replace("mine.disk", "mine.two").replace("why = \"ours\"", "")),
-                "mine.toml:12: rule mine.two: missing field `why`",
+                "mine.toml:13: rule mine.two: missing field `why`",
             ),
             (format!("{GOOD}{GOOD}"), "the id is taken by a rule of mine.toml"),
             (GOOD.replace(" = [\"Ask for more.\"]", " = []"), "fix: needs at least one sentence"),
