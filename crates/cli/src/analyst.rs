@@ -21,11 +21,16 @@ use tokio::runtime::Runtime;
 use crate::config::{self, Provider};
 use crate::context::{Context, Failed};
 
+/// Where Anthropic's key is looked for unless the configuration names another place.
+const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+
 /// Rules, settings and perhaps a model.
 pub(crate) struct Analyst {
     pub(crate) rules: RuleSet,
     settings: Settings,
     asker: Option<Asker>,
+    /// Why nobody is asked, where the network was allowed.
+    unasked: Option<ModelFailure>,
     runtime: Arc<Runtime>,
 }
 
@@ -56,7 +61,8 @@ impl Analyst {
             (_, config::Ask::Always) => Ask::Always,
             (_, config::Ask::Unexplained) => Ask::Unexplained,
         };
-        Ok(Self { rules, settings, asker, runtime })
+        let unasked = if offline || asker.is_some() { None } else { Some(unasked(context)) };
+        Ok(Self { rules, settings, asker, unasked, runtime })
     }
 
     /// Is there a model to ask?
@@ -66,6 +72,13 @@ impl Analyst {
 
     /// Why it failed.
     pub(crate) fn diagnose(&self, capture: &Capture) -> Diagnosis {
+        let mut diagnosis = self.diagnosed(capture);
+        diagnosis.provenance.model_failure =
+            diagnosis.provenance.model_failure.or_else(|| self.unasked.clone());
+        diagnosis
+    }
+
+    fn diagnosed(&self, capture: &Capture) -> Diagnosis {
         let mut asked = None;
         let diagnosis = diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| {
             let answer = self.ask(question);
@@ -116,6 +129,8 @@ impl Analyst {
                     diagnosis = self.diagnose(capture);
                 }
             }
+            let failure = &mut diagnosis.provenance.model_failure;
+            *failure = failure.take().or_else(|| self.unasked.clone());
             diagnoses.push(diagnosis);
         }
         notices.iter().for_each(|notice| crate::context::complain(notice));
@@ -150,6 +165,17 @@ impl Analyst {
 fn is_no_good(diagnosis: &Diagnosis) -> bool {
     let kind = diagnosis.provenance.model_failure.as_ref().map(|failure| failure.kind);
     matches!(kind, Some(FailureKind::Unreadable | FailureKind::Ungrounded))
+}
+
+/// Why nobody is asked: it is switched off, or there is no key.
+fn unasked(context: &Context) -> ModelFailure {
+    let wanted = &context.config.model;
+    if wanted.ask == config::Ask::Never || wanted.provider == Provider::None {
+        let detail = "asking a model is switched off (model.ask or model.provider)".to_owned();
+        return ModelFailure { kind: FailureKind::Disabled, detail };
+    }
+    let detail = format!("no key for the model: environment variable {ANTHROPIC_KEY} is not set");
+    ModelFailure { kind: FailureKind::NoKey, detail }
 }
 
 /// Now, as the contract writes it.
@@ -218,7 +244,7 @@ pub(crate) fn asker(
         (None, Provider::Anthropic) => {
             let base = wanted.base_url.as_deref().unwrap_or(ANTHROPIC_URL);
             let name = wanted.name.as_deref().unwrap_or(DEFAULT_MODEL);
-            let Some(credential) = credential(context, "ANTHROPIC_API_KEY", runtime) else { return Ok(None) };
+            let Some(credential) = credential(context, ANTHROPIC_KEY, runtime) else { return Ok(None) };
             Model::Anthropic(Arc::new(Anthropic::new(base, name, credential)))
         }
         (None, Provider::Openai) => {
