@@ -112,10 +112,12 @@ impl Write for LogWriter {
 }
 
 fn start(partial: PathBuf, keep: bool) -> io::Result<(SyncSender<Message>, oneshot::Receiver<Log>)> {
+    // here and not on the thread: whoever looks for the log of a run that was given up must find it
+    let encoding = Encoding::new(partial);
     let (sender, receiver) = sync_channel(QUEUED);
     let (done, log) = oneshot::channel();
     std::thread::Builder::new().name("log".into()).spawn(move || {
-        let log = write_all(&receiver, Encoding::new(partial));
+        let log = write_all(&receiver, encoding);
         if let Err(unclaimed) = done.send(log)
             && !keep
         {
