@@ -5,6 +5,7 @@
 //! their output (curses does) have that mirrored.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
@@ -13,7 +14,7 @@ use rustix::termios::{
 
 /// The side of the pseudo-terminal that we read from, and the real terminal behind it.
 pub(super) struct Pty {
-    master: OwnedFd,
+    master: Arc<OwnedFd>,
     real: OwnedFd,
     /// The modes of the real terminal before the command, and of the pseudo-terminal as last seen.
     before: Termios,
@@ -31,6 +32,7 @@ impl Pty {
         let slave = ioctl_tiocgptpeer(&master, flags)?;
         let before = tcgetattr(real)?;
         tcsetattr(&slave, OptionalActions::Now, &before)?;
+        let master = Arc::new(master);
         let pty =
             Self { master, real: real.try_clone_to_owned()?, seen: before.clone(), before, mirrored: false };
         pty.resize();
@@ -41,9 +43,10 @@ impl Pty {
         self.master.as_fd()
     }
 
-    /// A second handle, for resizing while another thread copies.
+    /// A second handle, for resizing while another thread copies. It does not keep the pseudo-terminal open: when we
+    /// hang up, the command has to notice.
     pub(super) fn sizer(&self) -> std::io::Result<Sizer> {
-        Ok(Sizer { master: self.master.try_clone()?, real: self.real.try_clone()? })
+        Ok(Sizer { master: Arc::downgrade(&self.master), real: self.real.try_clone()? })
     }
 
     fn resize(&self) {
@@ -80,13 +83,15 @@ impl Drop for Pty {
 
 /// Passes the real terminal's size on.
 pub(super) struct Sizer {
-    master: OwnedFd,
+    master: Weak<OwnedFd>,
     real: OwnedFd,
 }
 
 impl Sizer {
     pub(super) fn resize(&self) {
-        resize(self.master.as_fd(), self.real.as_fd());
+        if let Some(master) = self.master.upgrade() {
+            resize(master.as_fd(), self.real.as_fd());
+        }
     }
 }
 

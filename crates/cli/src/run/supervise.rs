@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use signal_hook::consts::signal::{SIGCHLD, SIGINT, SIGKILL, SIGPIPE, SIGTSTP, SI
 
 use super::log::{Capped, LogFacts, Recent, Shared};
 use super::memory::{Look, OomKills, Watch};
-use super::pump::{Stopped, pump, timespec};
+use super::pump::{Pump, Stopped, timespec};
 use super::signals::{Arrived, ENDS, Signals};
 use super::start::start;
 use super::tree::{Tree, kill_all, state};
@@ -75,7 +74,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
             return Ok(outcome(exit, refused.code, &log));
         }
     };
-    let pumps = start_pumps(started.streams, &log, end_reader);
+    let pump = start_pump(Pump::new(started.streams, log.clone(), end_reader)?);
     let mut run = Run {
         pid: started.pid,
         signals,
@@ -93,7 +92,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
     let status = run.until_the_end();
     let wall = begun.elapsed();
     drop(end_writer);
-    let stopped = run.drain(&pumps);
+    let stopped = run.drain(&pump);
 
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
     let oom = OomKills::rose(oom_before.as_ref(), OomKills::now().as_ref());
@@ -119,18 +118,10 @@ fn outcome<W: Write>(exit: Exit, status: i32, log: &Shared<W>) -> Outcome<W> {
     Outcome { exit, status, reader_gone: false, interrupted: false, left_behind: 0, log, recent, written }
 }
 
-fn start_pumps<W: Write + Send + 'static>(
-    streams: Vec<(super::pump::Source, std::os::fd::OwnedFd)>,
-    log: &Shared<W>,
-    end: io::PipeReader,
-) -> Receiver<Stopped> {
+/// Copies on a thread of its own, which is not joined: one that is stuck in a write must not hold us.
+fn start_pump<W: Write + Send + 'static>(pump: Pump<W>) -> Receiver<Vec<Stopped>> {
     let (tell, told) = channel();
-    let end = Arc::new(end);
-    for (source, to) in streams {
-        let (tell, log, end) = (tell.clone(), log.clone(), Arc::clone(&end));
-        // not joined: one that is stuck in a write that nobody reads must not hold us
-        std::thread::spawn(move || _ = tell.send(pump(source, &to, &log, &end)));
-    }
+    std::thread::spawn(move || _ = tell.send(pump.run()));
     told
 }
 
@@ -270,17 +261,16 @@ impl Run<'_> {
     }
 
     /// Waits until the output has gone where it goes. Who does not take it holds us only if nobody wants us gone.
-    fn drain(&mut self, pumps: &Receiver<Stopped>) -> Vec<Stopped> {
-        let mut stopped = Vec::new();
+    fn drain(&mut self, pump: &Receiver<Vec<Stopped>>) -> Vec<Stopped> {
         let since = Instant::now();
         loop {
-            match pumps.recv_timeout(Duration::from_millis(50)) {
-                Ok(why) => stopped.push(why),
-                Err(RecvTimeoutError::Disconnected) => return stopped,
+            match pump.recv_timeout(Duration::from_millis(50)) {
+                Ok(stopped) => return stopped,
+                Err(RecvTimeoutError::Disconnected) => return Vec::new(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.asked_to_end |= self.signals.arrived().iter().any(|a| ENDS.contains(&a.signal));
                     if (self.forced.is_some() || self.asked_to_end) && since.elapsed() >= UNREAD {
-                        return stopped;
+                        return Vec::new();
                     }
                 }
             }
