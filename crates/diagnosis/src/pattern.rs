@@ -14,19 +14,31 @@ pub(crate) struct Pattern {
     pub(crate) source: Cow<'static, str>,
     /// How often it has been tried; from `BUSY` on it is worth a faster automaton.
     tried: AtomicU32,
+    cache: usize,
     small: OnceLock<Option<Regex>>,
     fast: OnceLock<Option<Regex>>,
 }
 
 /// A pattern that was tried this often will be tried often again: a batch, or a pattern of every line.
 const BUSY: u32 = 64;
-/// What the faster automaton of one pattern may take, in bytes. Some hundreds are busy at most.
+/// What the faster automaton of one pattern may take, in bytes: of a rule's (some hundreds are busy at most), and of one
+/// of ours that is tried on every line that speaks of trouble.
 const FAST_CACHE: usize = 64 << 10;
+const OURS_CACHE: usize = 1 << 20;
 
 impl Pattern {
     /// Nothing is compiled before it is needed: of thousands of patterns a log needs dozens.
     pub(crate) const fn new(source: Cow<'static, str>) -> Self {
-        Self { source, tried: AtomicU32::new(0), small: OnceLock::new(), fast: OnceLock::new() }
+        Self::with_cache(source, FAST_CACHE)
+    }
+
+    /// One of ours.
+    pub(crate) const fn ours(source: &'static str) -> Self {
+        Self::with_cache(Cow::Borrowed(source), OURS_CACHE)
+    }
+
+    const fn with_cache(source: Cow<'static, str>, cache: usize) -> Self {
+        Self { source, tried: AtomicU32::new(0), cache, small: OnceLock::new(), fast: OnceLock::new() }
     }
 
     /// `\w`, `\d`, `\s`, `\b` and case mean ASCII unless a class holds other characters: the tables of Unicode make a
@@ -35,7 +47,7 @@ impl Pattern {
         let build = |fast: bool, unicode: bool| {
             let config = regex_automata::meta::Config::new()
                 .hybrid(fast)
-                .hybrid_cache_capacity(FAST_CACHE)
+                .hybrid_cache_capacity(self.cache)
                 .dfa(false)
                 .onepass(false)
                 .utf8_empty(false);
@@ -88,8 +100,7 @@ impl Pattern {
 /// A static pattern of ours.
 macro_rules! pattern {
     ($name:ident, $source:expr) => {
-        static $name: $crate::pattern::Pattern =
-            $crate::pattern::Pattern::new(std::borrow::Cow::Borrowed($source));
+        static $name: $crate::pattern::Pattern = $crate::pattern::Pattern::ours($source);
     };
 }
 pub(crate) use pattern;

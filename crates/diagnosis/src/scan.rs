@@ -47,11 +47,20 @@ pub(crate) enum StepEnd {
     Teardown,
 }
 
+/// What lines of one shape mean.
+#[derive(Debug, Default, Clone, Copy)]
+struct Kind {
+    seen: u32,
+    rule: Option<u32>,
+    signal: Option<Signal>,
+    progress: bool,
+}
+
 /// Marks the lines of `log`. Lines of a kind that `known` holds (they stand in a run that succeeded) are not marked.
 pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: About<'_>) -> Scan {
     let mut out = Scan::default();
     // what a kind of line means is found out once: logs repeat themselves
-    let mut kinds: HashMap<u64, (u32, Option<u32>, Option<Signal>)> = HashMap::new();
+    let mut kinds: HashMap<u64, Kind> = HashMap::new();
     let mut starting = Vec::new();
     for piece in 0..log.len() {
         let line = log.clean(piece);
@@ -62,41 +71,28 @@ pub(crate) fn scan(log: &Log, rules: &RuleSet, known: &HashSet<u64>, about: Abou
             out.steps.push(Step { piece, end });
         }
         let shape = shape(line);
-        let (seen, rule, signal) = match kinds.get_mut(&shape) {
-            Some(kind) => {
-                kind.0 += 1;
-                // a rule with neighbours may hold here and not there: `near` is asked anew below
-                *kind
+        let kind = kinds.entry(shape).or_insert_with(|| {
+            if known.contains(&shape) {
+                return Kind::default();
             }
-            None => {
-                let signal = signal(line);
-                let rule = if known.contains(&shape) {
-                    None
-                } else {
-                    best_rule(log, piece, rules, about, &mut starting)
-                };
-                let signal = if known.contains(&shape) { None } else { signal };
-                kinds.insert(shape, (1, rule, signal));
-                (1, rule, signal)
-            }
-        };
-        if seen == 1 && rule.is_none() && signal.is_none()
-            || signal == Some(Signal::Harmless) && rule.is_none()
-        {
-            if is_progress(line) {
-                out.last_progress = Some(piece);
-            }
-            continue;
-        }
-        if rule.is_some() || signal.is_some() {
-            let rule = rule.filter(|r| holds_here(log, piece, rules, *r));
-            out.marks.push(Mark { piece, rule, signal, alike: 0, shape });
-        } else if is_progress(line) {
+            let signal = signal(line);
+            let rule = best_rule(log, piece, rules, about, &mut starting);
+            let quiet = rule.is_none() && signal.is_none_or(|s| s == Signal::Harmless);
+            Kind { seen: 0, rule, signal, progress: quiet && is_progress(line) }
+        });
+        kind.seen += 1;
+        if kind.progress {
             out.last_progress = Some(piece);
+        }
+        let quiet = kind.rule.is_none() && kind.signal.is_none_or(|s| s == Signal::Harmless);
+        if !quiet {
+            // a rule with neighbours may hold here and not there
+            let rule = kind.rule.filter(|r| kind.seen == 1 || holds_here(log, piece, rules, *r));
+            out.marks.push(Mark { piece, rule, signal: kind.signal, alike: 0, shape });
         }
     }
     for mark in &mut out.marks {
-        mark.alike = kinds.get(&mark.shape).map_or(1, |k| k.0);
+        mark.alike = kinds.get(&mark.shape).map_or(1, |k| k.seen);
     }
     out
 }
