@@ -405,8 +405,8 @@ mod tests {
         let other = rig.inputs.remove(0);
         let error = loop {
             // one write may be quicker than the news
-            match gone.write(b"x") {
-                Ok(_) => std::thread::yield_now(),
+            match gone.write_all(b"x") {
+                Ok(()) => std::thread::yield_now(),
                 Err(error) => break error,
             }
         };

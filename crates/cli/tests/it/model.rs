@@ -151,3 +151,147 @@ fn who_is_asked_is_a_setting() {
     assert_eq!(said(&[])["model_failure"]["kind"], "no_key");
     assert!(said(&["--offline"]).get("model_failure").is_none());
 }
+
+#[test]
+fn a_batch_asks_for_each_of_its_lines() {
+    let home = Home::new();
+    let line = |id: &str, log: &str| format!("{}\n", json!({"experiment_id": id, "logs": log}));
+    home.file(
+        "in.jsonl",
+        &[line("a", RIDDLE), "{broken\n".to_owned(), line("b", TRACEBACK), line("c", RIDDLE)].concat(),
+    );
+    let answers = [json!({"text": answer(|_| {})}), json!({"failure": "overloaded", "detail": "too busy"})];
+    home.file("script.jsonl", &answers.map(|line| format!("{line}\n")).concat());
+    let mut command = home.coroner(&["analyze", "--batch", "in.jsonl"]);
+    command.env("CORONER_MODEL_SCRIPT", "script.jsonl").env("CORONER_MODEL_ASK", "unexplained");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let found: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(found.len(), 4);
+    assert_eq!(
+        (&found[0]["experiment_id"], &found[0]["provenance"]["source"]),
+        (&"a".into(), &"model".into())
+    );
+    assert_eq!(found[1]["line"], 2);
+    assert_eq!(
+        (&found[2]["experiment_id"], &found[2]["provenance"]["source"]),
+        (&"b".into(), &"rule".into())
+    );
+    assert_eq!(found[3]["experiment_id"], "c");
+    assert!(["cache", "rule"].contains(&found[3]["provenance"]["source"].as_str().unwrap()), "{}", found[3]);
+}
+
+/// Speaks OpenAI's route: gives each request `status` and `body`, counts them and keeps what it was sent.
+struct Provider {
+    url: String,
+    asked: Arc<AtomicUsize>,
+    sent: Arc<Mutex<Vec<String>>>,
+}
+
+fn provider(status: u16, body: impl Fn(usize) -> String + Send + 'static) -> Provider {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (asked, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (count, kept) = (Arc::clone(&asked), Arc::clone(&sent));
+    // ends with the tests
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                head.push_str(&line);
+            }
+            let mut question = vec![0; length];
+            if stream.read_exact(&mut question).is_err() || head.is_empty() {
+                continue;
+            }
+            kept.lock().unwrap().push(head + &text(&question));
+            let body = body(count.fetch_add(1, Ordering::SeqCst));
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nretry-after-ms: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    Provider { url, asked, sent }
+}
+
+fn completion(text: &str) -> String {
+    json!({
+        "model": "tiny", "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+    })
+    .to_string()
+}
+
+#[test]
+fn what_was_answered_once_is_not_asked_again() {
+    let home = Home::new();
+    let log = format!("{RIDDLE}token {KEY} of ada@example.org\n");
+    home.file("a.log", &log);
+    home.file("key", &format!("{KEY}\n"));
+    std::process::Command::new("chmod")
+        .args(["600", home.path().join("key").to_str().unwrap()])
+        .status()
+        .unwrap();
+    let ask = |provider: &Provider, words: &[&str]| {
+        let mut command = home.coroner(&[&["analyze", "a.log", "--format", "json"], words].concat());
+        command
+            .env("CORONER_MODEL_PROVIDER", "openai")
+            .env("CORONER_MODEL_NAME", "tiny")
+            .env("CORONER_MODEL_KEY_FILE", home.path().join("key"))
+            .env("CORONER_MODEL_BASE_URL", &provider.url);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for stream in [&output.stdout, &output.stderr] {
+            assert!(!text(stream).contains(KEY), "{}", text(stream));
+        }
+        parsed(&output)
+    };
+    // an answer that does not stand up is not kept, so that the next run asks again
+    let good = provider(200, |n| completion(&if n == 0 { "no JSON".to_owned() } else { answer(|_| {}) }));
+    let source = |said: &Value| said["provenance"]["source"].as_str().unwrap().to_owned();
+    let first = ask(&good, &["--save", "--id", "one"]);
+    assert_eq!(
+        (source(&first).as_str(), &first["provenance"]["model_failure"]["kind"]),
+        ("rule", &"unreadable".into())
+    );
+    let asked = good.asked.load(Ordering::SeqCst);
+    assert_eq!(source(&ask(&good, &["--save", "--id", "two"])), "model");
+    assert_eq!(good.asked.load(Ordering::SeqCst), asked + 1);
+    let third = ask(&good, &["--save", "--id", "three"]);
+    assert_eq!((source(&third).as_str(), &third["provenance"]["model"]), ("cache", &"tiny".into()));
+    assert_eq!(third["root_cause"], "The frobnicator was out of tune.");
+    assert_eq!(good.asked.load(Ordering::SeqCst), asked + 1, "nothing was asked");
+    assert_eq!(source(&ask(&good, &["--offline"])), "rule");
+    for sent in good.sent.lock().unwrap().iter() {
+        let (head, body) = sent.split_once('{').unwrap();
+        assert!(head.contains(KEY), "the key goes into its header");
+        assert!(
+            !body.contains(KEY) && !body.contains("ada@example.org"),
+            "and nothing secret into the question: {body}"
+        );
+    }
+    // a provider that repeats the key in its complaint
+    let bad = provider(401, |_| {
+        json!({"error": {"message": format!("Incorrect API key provided: {KEY}"), "type": "invalid_request_error", "code": "invalid_api_key"}}).to_string()
+    });
+    home.file("a.log", &log.replace("out of tune", "full of bees"));
+    let said = ask(&bad, &["--save", "--id", "four"]);
+    assert_eq!(said["provenance"]["model_failure"]["kind"], "unauthorized", "{said}");
+    for words in
+        [&["show", "four", "--format", "json"][..], &["show", "four"], &["list"], &["doctor", "--offline"]]
+    {
+        let output = home.output(words);
+        assert!(!text(&output.stdout).contains(KEY) && !text(&output.stderr).contains(KEY), "{words:?}");
+    }
+}
