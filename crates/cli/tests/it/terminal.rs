@@ -93,11 +93,12 @@ fn interrupt_reaches_the_command_once_and_we_outlive_it() {
     assert!(seen["shown"].as_str().unwrap().contains("interrupted 1\r\n"), "{seen}");
     assert_eq!(seen["code"], 3);
     // one that dies of it: the shell must see that too, or a loop around it would go on
+    let dies = "import signal, sys, time; signal.signal(2, signal.SIG_DFL); print(sys.argv[1], flush=True); time.sleep(600)";
     let steps = json!([["expect", "ready"], ["type", "\u{3}"]]);
-    let seen = at_terminal(&home, &steps, &["sh", "-c", "echo ready; sleep 600"]);
+    let seen = at_terminal(&home, &steps, &["python3", "-c", dies, "ready"]);
     assert_eq!(seen["signal"], 2, "{seen}");
     let coroner = env!("CARGO_BIN_EXE_coroner");
-    let script = format!("for i in 1 2 3; do '{coroner}' run -- sh -c \"echo round $i; sleep 600\"; done");
+    let script = format!("for i in 1 2 3; do '{coroner}' run -- python3 -c '{dies}' \"round $i\"; done");
     let steps = json!([["expect", "round 1"], ["type", "\u{3}"]]);
     let seen = typed(&home, &steps, &["bash", "-c", &script]);
     assert!(!seen["shown"].as_str().unwrap().contains("round 2"), "{seen}");
