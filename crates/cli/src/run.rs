@@ -11,16 +11,19 @@ mod start;
 mod supervise;
 mod tree;
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use coroner_diagnosis::Diagnosis;
 use coroner_store::Log;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::args::{Format, RunArgs};
+use crate::card::wrap::fit;
 use crate::card::{Facts, card};
 use crate::context::{Context, Failed, complain};
+use crate::printable::{printable, printable_json};
 use crate::quantities::counted;
 use autopsy::{Autopsy, Found};
 pub(crate) use record::close_orphans;
@@ -51,19 +54,15 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     let status = u8::try_from(outcome.status).unwrap_or(u8::MAX);
 
     let log = record.keep_log(&mut outcome);
-    let found = if outcome.exit.succeeded() || outcome.reader_gone {
+    let last_words = if outcome.exit.succeeded() || outcome.reader_gone {
         record.passed(&outcome, log);
-        signals.obey(status);
-        None
+        String::new()
     } else {
         failed(args, context, &record, signals, &outcome, log)
     };
-    say_what_is_left(context, &outcome);
     notes.iter().for_each(|note| context.note(note));
-    // last, because those who read standard error keep the end of it
-    if let Some(found) = &found {
-        tell(args, context, &record, &outcome, found);
-    }
+    // last, because those who read standard error keep the end of it; nobody may be left to read it
+    _ = io::stderr().write_all(last_words.as_bytes());
     if outcome.interrupted {
         // a shell goes on with its loop unless it sees that Ctrl-C has ended us
         _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
@@ -71,7 +70,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     Ok(status)
 }
 
-/// The row gets its end before anything that takes time; what a model adds comes after.
+/// The row gets its end before anything that takes time; what a model adds comes after. The answer is what to say.
 fn failed(
     args: &RunArgs,
     context: &Context,
@@ -79,27 +78,49 @@ fn failed(
     signals: Signals,
     outcome: &Outcome<Sink>,
     log: Option<Log>,
-) -> Option<Found> {
+) -> String {
     let mut autopsy = match Autopsy::new(args, context, record, outcome) {
         Ok(autopsy) => autopsy,
         Err(error) => {
             record.failed(outcome, log, None);
-            complain(&format!("no diagnosis: {error}"));
-            return None;
+            return format!("coroner: no diagnosis: {error}\n");
         }
     };
-    let mut found = autopsy.by_rules();
+    let words = |found: &Found| last_words(args, context, record, outcome, found);
+    let by_rules = autopsy.by_rules(None);
     let kept = log.as_ref().and_then(Log::facts).cloned();
-    record.failed(outcome, log, Some(&found.diagnosis));
-    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX));
+    record.failed(outcome, log, Some(&by_rules.diagnosis));
+    write(args, &by_rules.diagnosis);
+    // whoever does not want to wait for what follows has this much
+    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX), words(&by_rules));
 
     let more = autopsy.read_whole_log(outcome, kept.as_ref());
-    let better = autopsy.by_model().or_else(|| more.then(|| autopsy.by_rules()));
-    if let Some(better) = better {
-        record.attach(&better.diagnosis);
-        found = better;
+    let asking = autopsy.asks().then(|| asking(context, &by_rules.diagnosis));
+    let counted = Some(by_rules.diagnosis.signature.as_str());
+    let better = autopsy.by_model(counted).or_else(|| more.then(|| autopsy.by_rules(counted)));
+    if let Some(bar) = asking {
+        bar.finish_and_clear();
     }
-    Some(found)
+    match better {
+        Some(better) => {
+            record.attach(&better.diagnosis);
+            write(args, &better.diagnosis);
+            words(&better)
+        }
+        None => words(&by_rules),
+    }
+}
+
+/// What the rules say, while a model is asked; gone when it has answered.
+fn asking(context: &Context, diagnosis: &Diagnosis) -> ProgressBar {
+    let face = context.err();
+    let shown = io::stderr().is_terminal() && !context.is_quiet();
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let said = format!("{} (asking a model)", printable(&diagnosis.root_cause, face.unicode));
+    let said = fit(&said, face.width.saturating_sub(4), face.sign("…", "..."));
+    let bar = ProgressBar::with_draw_target(None, target).with_message(said);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 /// Where the kernel counts the processes that it kills for lack of memory.
@@ -107,57 +128,54 @@ pub(crate) fn oom_counter() -> Option<std::path::PathBuf> {
     memory::OomKills::now().map(memory::OomKills::into_source)
 }
 
-fn say_what_is_left<W>(context: &Context, outcome: &Outcome<W>) {
-    if outcome.left_behind > 0 {
-        let left = counted(
-            outcome.left_behind as u64,
-            "process that it started still runs",
-            "processes that it started still run",
-        );
-        context.note(&left);
-    }
-}
-
-/// Shows the diagnosis where the command's own last words stand.
-fn tell<W>(args: &RunArgs, context: &Context, record: &Record<'_>, outcome: &Outcome<W>, found: &Found) {
-    if let Some(path) = &args.diagnosis
-        && let Err(error) = write(path, &found.diagnosis)
-    {
-        complain(&format!("{error:#}"));
-    }
+/// The diagnosis, for where the command's own last words stand.
+fn last_words<W>(
+    args: &RunArgs,
+    context: &Context,
+    record: &Record<'_>,
+    outcome: &Outcome<W>,
+    found: &Found,
+) -> String {
     let face = context.err();
-    let more: Vec<String> =
-        record.number().map(|number| format!("coroner show {number}")).into_iter().collect();
-    let name = record.name();
     let mut text = String::new();
     if outcome.log.last.is_some_and(|byte| byte != b'\n') {
         text.push('\n');
     }
-    if context.format == Format::Json {
-        text.push_str(&serde_json::to_string(&found.diagnosis).unwrap_or_default());
-        text.push('\n');
-    } else {
-        if face.colour {
-            // the command may have died in the middle of a colour
-            text.push_str("\x1b[0m");
-        }
-        let subject = autopsy::subject(&args.command);
-        let facts = Facts {
-            name: name.as_deref(),
-            subject: Some(&subject),
-            exit: Some(&outcome.exit),
-            log_lines: Some(found.log_lines),
-            alike: found.alike,
-            more: &more,
-            whole: false,
-        };
-        text.push_str(&card(&found.diagnosis, &facts, face));
+    if outcome.left_behind > 0 && !context.is_quiet() {
+        let one = "process that it started still runs";
+        let many = "processes that it started still run";
+        text.push_str(&format!("coroner: {}\n", counted(outcome.left_behind as u64, one, many)));
     }
-    // nobody may be left to read it
-    _ = io::stderr().write_all(text.as_bytes());
+    if context.format == Format::Json {
+        let json = serde_json::to_string(&found.diagnosis).unwrap_or_default();
+        return text + &printable_json(&json) + "\n";
+    }
+    if face.colour {
+        // the command may have died in the middle of a colour
+        text.push_str("\x1b[0m");
+    }
+    let more: Vec<String> =
+        record.number().map(|number| format!("coroner show {number}")).into_iter().collect();
+    let (name, subject) = (record.name(), autopsy::subject(&args.command));
+    let facts = Facts {
+        name: name.as_deref(),
+        subject: Some(&subject),
+        exit: Some(&outcome.exit),
+        log_lines: Some(found.log_lines),
+        alike: found.alike,
+        more: &more,
+        whole: false,
+    };
+    text + &card(&found.diagnosis, &facts, face)
 }
 
-fn write(path: &Path, diagnosis: &Diagnosis) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(diagnosis)? + "\n";
-    std::fs::write(path, text).with_context(|| format!("can't write the diagnosis to {}", path.display()))
+/// Writes the diagnosis where `--diagnosis` says.
+fn write(args: &RunArgs, diagnosis: &Diagnosis) {
+    let Some(path) = &args.diagnosis else { return };
+    let written = serde_json::to_string_pretty(diagnosis)
+        .map_err(io::Error::from)
+        .and_then(|text| std::fs::write(path, text + "\n"));
+    if let Err(error) = written {
+        complain(&format!("can't write the diagnosis to {}: {error}", path.display()));
+    }
 }

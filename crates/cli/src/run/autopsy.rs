@@ -82,20 +82,27 @@ impl<'a> Autopsy<'a> {
         }
     }
 
-    /// At once, and without leaving the process.
-    pub(super) fn by_rules(&self) -> Found {
-        self.found(conclude(self.analyst.examine(&self.capture), None, &now()))
+    /// At once, and without leaving the process. `counted`: the signature under which the store counts this run.
+    pub(super) fn by_rules(&self, counted: Option<&str>) -> Found {
+        self.found(conclude(self.analyst.examine(&self.capture), None, &now()), counted)
+    }
+
+    /// Is a model to be asked?
+    pub(super) fn asks(&self) -> bool {
+        self.analyst.asks()
     }
 
     /// With a model, if one is to be asked.
-    pub(super) fn by_model(&self) -> Option<Found> {
-        self.analyst.asks().then(|| self.found(self.analyst.diagnose(&self.capture)))
+    pub(super) fn by_model(&self, counted: Option<&str>) -> Option<Found> {
+        self.asks().then(|| self.found(self.analyst.diagnose(&self.capture), counted))
     }
 
-    fn found(&self, mut diagnosis: Diagnosis) -> Found {
+    fn found(&self, mut diagnosis: Diagnosis, counted: Option<&str>) -> Found {
         let alike = self.record.store().and_then(|store| {
             history::look_up(store, &mut diagnosis, self.record.id(), &self.record.runtime)
         });
+        let itself = u64::from(counted == Some(diagnosis.signature.as_str()));
+        let alike = alike.map(|alike| alike.saturating_sub(itself));
         Found { diagnosis, alike, log_lines: self.capture.log.lines() }
     }
 }

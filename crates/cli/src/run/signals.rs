@@ -1,5 +1,6 @@
 //! The signals that reach us while a command runs: which we take, where they came from, what becomes of them.
 
+use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
@@ -53,13 +54,17 @@ impl Signals {
         self.shared_terminal
     }
 
-    /// From now on, whoever tells us to end ends us: the command is over, and only we are still busy.
-    pub(super) fn obey(mut self, status: u8) {
+    /// From now on, whoever tells us to end ends us, with these last words: the command is over, and only we are still
+    /// busy.
+    pub(super) fn obey(mut self, status: u8, last_words: String) {
         std::thread::spawn(move || {
             loop {
                 let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
                 _ = poll(&mut fds, None);
                 if self.arrived().iter().any(|arrived| ENDS.contains(&arrived.signal)) {
+                    // a line that shows progress may stand there
+                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+                    _ = std::io::stderr().write_all(format!("{clear}{last_words}").as_bytes());
                     std::process::exit(i32::from(status));
                 }
             }

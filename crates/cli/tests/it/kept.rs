@@ -346,3 +346,57 @@ fn manual_pages_and_completions_are_made() {
         assert!(text(&home.output(&["completions", shell]).stdout).contains("coroner"), "{shell}");
     }
 }
+
+/// A failure that no rule explains, and a model that explains it after `after_ms`.
+fn riddle(home: &Home, after_ms: u64, command: &mut Command) {
+    home.file("riddle", "starting\nthe frobnicator is out of tune\nleaving\n");
+    let answer = serde_json::json!({
+        "failure_category": "logic_error", "severity": "low", "origin": "harness", "retryable": false, "confidence": 0.8,
+        "root_cause": "The frobnicator was out of tune.", "fix_suggestion": "Tune the frobnicator.",
+        "evidence": [{"source": "log", "line": 2, "quote": "the frobnicator is out of tune"}],
+    });
+    let line = serde_json::json!({"text": answer.to_string(), "after_ms": after_ms});
+    home.file("script.jsonl", &format!("{line}\n"));
+    command.env("CORONER_MODEL_SCRIPT", "script.jsonl");
+}
+
+#[test]
+fn a_model_adds_what_it_knows_to_the_card_and_to_the_store() {
+    let home = Home::new();
+    let mut command = home.coroner(&["run", "--diagnosis", "d.json", "--", "sh", "-c", "cat riddle; exit 3"]);
+    riddle(&home, 0, &mut command);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.starts_with("✖ logic_error · low · harness") && stderr.contains("Tune the frobnicator."),
+        "{stderr}"
+    );
+    assert!(stderr.contains("  Why     scripted ("), "{stderr}");
+    assert!(!stderr.contains("like it"), "it is not like itself: {stderr}");
+    let written = std::fs::read_to_string(home.path().join("d.json")).unwrap();
+    for diagnosis in [show(&home, "1")["diagnosis"].clone(), serde_json::from_str(&written).unwrap()] {
+        assert_eq!(diagnosis["provenance"]["source"], "model");
+        assert_eq!(diagnosis["verdict"]["rule"], "fallback.line", "{diagnosis}");
+    }
+}
+
+#[test]
+fn who_does_not_wait_for_the_model_has_what_the_rules_say() {
+    let home = Home::new();
+    let mut command = home.coroner(&["run", "--diagnosis", "d.json", "--", "sh", "-c", "cat riddle; exit 3"]);
+    riddle(&home, 20_000, &mut command);
+    let child = started(command);
+    // written before the model is asked
+    until("the rules have spoken", || home.path().join("d.json").exists());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("rule fallback.line"), "{}", text(&output.stderr));
+    let kept = show(&home, "1");
+    assert_eq!(
+        (&kept["status"], &kept["diagnosis"]["provenance"]["source"]),
+        (&"failed".into(), &"rule".into())
+    );
+}
