@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
         grace: settings.grace,
         log_limit: settings.log_limit,
     };
-    let record = Record::begin(args, context, crate::analyst::runtime()?)?;
+    let record = Record::begin(args, context)?;
     let mut signals = Signals::take().context("can't take signals")?;
     let (outcome, notes) = std::thread::scope(|scope| {
         // beside the command, which is waited for anyway

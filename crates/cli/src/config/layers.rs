@@ -13,7 +13,8 @@ use crate::environment::Environment;
 
 /// What has been laid so far: the table, and what it means.
 pub(super) struct Layers {
-    table: Table,
+    /// Made when something is laid over the defaults: most runs have nothing of that kind.
+    table: Option<Table>,
     config: Config,
     variables: Vec<String>,
 }
@@ -22,9 +23,13 @@ impl Layers {
     /// The defaults.
     #[expect(clippy::expect_used, reason = "the defaults are compiled in, and a test reads them")]
     pub(super) fn new() -> Self {
-        let table: Table = DEFAULTS.parse().expect("the defaults are TOML");
-        let config = Config::deserialize(table.clone()).expect("the defaults are a configuration");
-        Self { table, config, variables: Vec::new() }
+        let config = toml::from_str(DEFAULTS).expect("the defaults are a configuration");
+        Self { table: None, config, variables: Vec::new() }
+    }
+
+    #[expect(clippy::expect_used, reason = "the defaults are compiled in, and a test reads them")]
+    fn table(&mut self) -> &Table {
+        self.table.get_or_insert_with(|| DEFAULTS.parse().expect("the defaults are TOML"))
     }
 
     /// Lays what stands in the file at `path` over what there is.
@@ -83,11 +88,11 @@ impl Layers {
     }
 
     fn lay(&mut self, key: &str, value: Value, place: Place) -> Result<(), ConfigError> {
-        let mut table = self.table.clone();
+        let mut table = self.table().clone();
         set(&mut table, key, value.clone());
         let wrong = match Config::deserialize(table.clone()) {
             Ok(config) => {
-                (self.table, self.config) = (table, config);
+                (self.table, self.config) = (Some(table), config);
                 return Ok(());
             }
             Err(wrong) => wrong,

@@ -115,9 +115,10 @@ fn analyst(context: &Context, offline: bool, record: &Record<'_>) -> Result<Anal
             rules_with(&[])
         })
     };
-    let analyst = |rules, offline| {
-        Analyst::with_rules(context, rules, offline, record.store(), Arc::clone(&record.runtime))
-    };
+    // a model is asked over the network
+    let runtime = crate::analyst::runtime()?;
+    let analyst =
+        |rules, offline| Analyst::with_rules(context, rules, offline, record.store(), Arc::clone(&runtime));
     analyst(rules()?, offline).or_else(|failed| {
         complain(&format!("no model is asked: {failed}"));
         analyst(rules_with(&[])?, true)

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use coroner_diagnosis::{Capture, Counts, Diagnosis, Redactor};
 use coroner_store::{
     CommandLine, Error, ExperimentId, Log, LogWriter, NewExperiment, Orphan, Owner, Running, Status, Store,
@@ -66,7 +67,10 @@ impl Write for Sink {
 
 impl<'a> Record<'a> {
     /// Writes the row, durably. Only a wrong `--id` or `--store` is an error: then nothing is started.
-    pub(super) fn begin(args: &RunArgs, context: &'a Context, runtime: Arc<Runtime>) -> Result<Self, Failed> {
+    pub(super) fn begin(args: &RunArgs, context: &'a Context) -> Result<Self, Failed> {
+        // the store waits for its threads, not for the network or the clock: without those a runtime costs nothing
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = Arc::new(runtime.context("can't start").map_err(Failed::Outside)?);
         let command = masked(&args.command, context);
         let kind = args.kind.clone().unwrap_or_default();
         let new = NewExperiment {

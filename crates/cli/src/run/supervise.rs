@@ -95,8 +95,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
     let stopped = run.drain(&pump);
 
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-    let oom = OomKills::rose(oom_before.as_ref(), OomKills::now().as_ref());
-    let end = run.end(status, oom);
+    let end = run.end(status, oom_before.as_ref());
     let exit = Exit {
         wall,
         cpu: usage.map(|usage| processor_time(&usage)),
@@ -107,7 +106,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
     let mut outcome = outcome(exit, code, &log);
     outcome.reader_gone = stopped.contains(&Stopped::ReaderGone) && code == 128 + SIGPIPE;
     outcome.interrupted = run.interrupted && status.terminating_signal() == Some(SIGINT);
-    outcome.left_behind = Tree::now().len();
+    outcome.left_behind = left_behind();
     Ok(outcome)
 }
 
@@ -277,10 +276,12 @@ impl Run<'_> {
         }
     }
 
-    fn end(&self, status: WaitStatus, oom: bool) -> End {
+    fn end(&self, status: WaitStatus, oom_before: Option<&OomKills>) -> End {
         if let Some(forced) = &self.forced {
             return forced.clone();
         }
+        let killed = status.terminating_signal() == Some(SIGKILL) || status.exit_status() == Some(137);
+        let oom = killed && OomKills::rose(oom_before, OomKills::now().as_ref());
         match (status.exit_status(), status.terminating_signal()) {
             // a shell reports the kill of what it ran as its own exit status
             (_, Some(SIGKILL)) if oom => End::OomKilled,
@@ -288,6 +289,14 @@ impl Run<'_> {
             (_, Some(signal)) => End::Signaled { signal },
             (code, None) => End::Exited { code: code.unwrap_or(-1) },
         }
+    }
+}
+
+/// What it started and that still runs. Without any child at all, there is nothing to look for.
+fn left_behind() -> usize {
+    match rustix::process::wait(WaitOptions::NOHANG) {
+        Err(rustix::io::Errno::CHILD) => 0,
+        _ => Tree::now().len(),
     }
 }
 
