@@ -1,0 +1,8 @@
+//! Makes experiments happen: screens a candidate, runs it in a sandbox, judges it, learns from it.
+#![warn(missing_docs)]
+
+pub mod attempt;
+pub mod propose;
+pub mod sandbox;
+pub mod screen;
+pub mod task;

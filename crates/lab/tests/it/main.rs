@@ -1,0 +1,1 @@
+//! The lab from outside: one binary for all integration tests.
