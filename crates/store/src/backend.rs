@@ -7,16 +7,23 @@ use jiff::civil::Date;
 
 use crate::logs::StoredLog;
 use crate::{
-    CommandLine, Error, Experiment, ExperimentId, Health, LogId, NewExperiment, Outcome, Page, Pruned, Query,
-    Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent, Summary,
+    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Error, Experiment,
+    ExperimentId, Health, LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, Pruned, Query,
+    Retention, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent,
+    Summary,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
 #[async_trait]
-pub(crate) trait Backend: Send + Sync {
+pub(crate) trait Backend: LabBackend {
     async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error>;
     /// Takes what ended as `Lost` too: its watcher turned out to be alive.
-    async fn finish(&self, id: &ExperimentId, outcome: Outcome) -> Result<(), Error>;
+    async fn finish(
+        &self,
+        id: &ExperimentId,
+        outcome: Outcome,
+        candidate: Option<CandidateOutcome>,
+    ) -> Result<(), Error>;
     async fn attach(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error>;
     /// All or none.
     async fn save(&self, failures: Vec<SavedFailure>) -> Result<Vec<SavedAs>, Error>;
@@ -52,4 +59,26 @@ pub(crate) trait Backend: Send + Sync {
 
     async fn health(&self, thorough: bool) -> Result<Health, Error>;
     async fn close(&self) -> Result<(), Error>;
+}
+
+/// What the lab needs beside: runs, candidates, and what failures cost.
+#[async_trait]
+pub(crate) trait LabBackend: Send + Sync {
+    async fn start_run(&self, new: NewRun) -> Result<RunId, Error>;
+    async fn resume_run(&self, id: RunId, owner: Owner, by_force: bool) -> Result<Run, Error>;
+    async fn end_run(&self, id: RunId, end: RunEnd) -> Result<(), Error>;
+    async fn run(&self, id: RunId) -> Result<Run, Error>;
+    /// The newest first.
+    async fn runs(&self, task: Option<&str>, limit: usize) -> Result<Vec<Run>, Error>;
+
+    async fn begin_candidate(
+        &self,
+        new: NewExperiment,
+        candidate: NewCandidate,
+    ) -> Result<CandidateBegun, Error>;
+    async fn mark_for_rerun(&self, ids: &[ExperimentId]) -> Result<u64, Error>;
+    /// In the order in which they began.
+    async fn candidates(&self, run: RunId, only_to_rerun: bool) -> Result<Vec<Candidate>, Error>;
+    async fn candidate(&self, id: &ExperimentId) -> Result<Option<CandidateRecord>, Error>;
+    async fn candidate_code(&self, id: &ExperimentId) -> Result<Vec<u8>, Error>;
 }

@@ -164,6 +164,36 @@ pub enum Error {
         /// Where it does not fit.
         source: Arc<serde_json::Error>,
     },
+    /// No run has this number.
+    #[error("no run {id} of the lab in the store")]
+    NoRun {
+        /// What was asked for.
+        id: crate::RunId,
+    },
+    /// Somebody else is at it.
+    #[error("run {id} is still going on, in process {pid} on {host}; wait for it or end it first")]
+    RunIsHeld {
+        /// The run.
+        id: crate::RunId,
+        /// The machine.
+        host: String,
+        /// The process.
+        pid: u32,
+    },
+    /// It is an experiment, but none of the lab's.
+    #[error("experiment {id} is not a candidate of the lab: no code is kept of it")]
+    NotACandidate {
+        /// The experiment.
+        id: String,
+    },
+    /// A candidate's code can't be packed or read back.
+    #[error("the code of candidate {id} can't be packed or unpacked: {detail}")]
+    Code {
+        /// The candidate.
+        id: String,
+        /// What the compressor says.
+        detail: String,
+    },
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,
@@ -184,6 +214,9 @@ impl Error {
                 | Self::AlreadyFinished { .. }
                 | Self::StillRunning { .. }
                 | Self::Cursor { .. }
+                | Self::NoRun { .. }
+                | Self::RunIsHeld { .. }
+                | Self::NotACandidate { .. }
         )
     }
 

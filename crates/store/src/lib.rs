@@ -6,20 +6,29 @@
 #![warn(missing_docs)]
 
 mod backend;
+mod candidate;
 #[cfg(test)]
 mod conformance;
+mod cost;
 mod error;
 mod experiment;
+mod lab;
 mod location;
 mod logs;
 mod owner;
 mod query;
 mod retention;
+mod run;
 mod similarity;
 mod sqlite;
 mod status;
 mod store;
 
+pub use candidate::{
+    Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Feedback,
+    NewCandidate,
+};
+pub use cost::{Costs, FixedBy, PolicyRefusals, Scope, SignatureCost, Taken, TopOrder, TopQuery, Within};
 pub use error::Error;
 pub use experiment::{
     CommandLine, Experiment, ExperimentId, LogFacts, NewExperiment, Orphan, Outcome, Running, SavedAs,
@@ -33,6 +42,7 @@ pub use query::{
     Spent, Summary,
 };
 pub use retention::{PassedLogs, Pruned, Retention};
+pub use run::{NewRun, Run, RunEnd, RunId, RunState};
 pub use similarity::cause_text;
 pub use status::Status;
 pub use store::{Begun, LOCK_WAIT, Store};

@@ -12,9 +12,9 @@ use crate::backend::Backend;
 use crate::logs::{self, LogFolder};
 use crate::sqlite::Sqlite;
 use crate::{
-    CommandLine, Error, Experiment, ExperimentId, Health, Location, Log, LogId, LogReader, LogWriter,
-    NewExperiment, Orphan, Outcome, Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure,
-    SignatureStats, SimilarFailure, Spent, Status, Summary,
+    CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, Location, Log, LogId, LogReader,
+    LogWriter, NewExperiment, Orphan, Outcome, Page, Pruned, Query, Retention, Running, SavedAs,
+    SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary,
 };
 
 /// How long the lock of another process is waited for.
@@ -23,7 +23,7 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Experiments, their diagnoses and logs. Cheap to clone; what it answered with `Ok` is durable.
 #[derive(Clone)]
 pub struct Store {
-    backend: Arc<dyn Backend>,
+    pub(crate) backend: Arc<dyn Backend>,
     folder: LogFolder,
 }
 
@@ -85,13 +85,22 @@ impl Store {
     /// Records how an experiment ended. If the disk is too full for both, the log is given up for it.
     ///
     /// An experiment that was closed as `Lost` can still be finished: its watcher turned out to be alive.
-    pub async fn finish(&self, id: &ExperimentId, mut outcome: Outcome) -> Result<(), Error> {
-        let mut result = self.backend.finish(id, outcome.clone()).await;
+    pub async fn finish(&self, id: &ExperimentId, outcome: Outcome) -> Result<(), Error> {
+        self.finish_with(id, outcome, None).await
+    }
+
+    pub(crate) async fn finish_with(
+        &self,
+        id: &ExperimentId,
+        mut outcome: Outcome,
+        candidate: Option<CandidateOutcome>,
+    ) -> Result<(), Error> {
+        let mut result = self.backend.finish(id, outcome.clone(), candidate.clone()).await;
         if let (Err(Error::DiskFull { .. }), Some(log)) = (&result, &mut outcome.log) {
             if let Some(id) = log.give_up("the disk is full") {
                 self.backend.give_up_log(id).await?;
             }
-            result = self.backend.finish(id, outcome.clone()).await;
+            result = self.backend.finish(id, outcome.clone(), candidate).await;
         }
         if let (Ok(()), Some(log)) = (&result, &outcome.log) {
             log.settle();

@@ -9,15 +9,17 @@ use coroner_diagnosis::{Diagnosis, Reply};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+mod lab;
+
 use super::found::fits;
 use crate::backend::Backend;
 use crate::logs::{Log, LogData, LogFolder, StoredLog};
 use crate::query::Cursor;
 use crate::similarity::{self, ALIKE};
 use crate::{
-    Analysis, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts, LogId, NewExperiment,
-    Occurrence, Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention, Running, SavedAs,
-    SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary, cause_text,
+    Analysis, CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts,
+    LogId, NewExperiment, Occurrence, Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention,
+    Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary, cause_text,
 };
 
 pub(super) struct Memory {
@@ -33,6 +35,7 @@ struct State {
     signatures: BTreeMap<String, (Timestamp, String)>,
     replies: HashMap<String, (Reply, Timestamp)>,
     spending: HashMap<Date, Spent>,
+    lab: lab::Lab,
 }
 
 impl Memory {
@@ -153,7 +156,12 @@ impl Backend for Memory {
         Ok(state.experiments[&key].listed.id.clone())
     }
 
-    async fn finish(&self, id: &ExperimentId, outcome: Outcome) -> Result<(), Error> {
+    async fn finish(
+        &self,
+        id: &ExperimentId,
+        outcome: Outcome,
+        candidate: Option<CandidateOutcome>,
+    ) -> Result<(), Error> {
         let mut state = self.state();
         let key = state.find(id)?;
         let it = state.experiments.get_mut(&key).unwrap();
@@ -162,6 +170,8 @@ impl Backend for Memory {
             Status::Running | Status::Lost => return Err(Error::StillRunning { id: id.to_string() }),
             status => return Err(Error::AlreadyFinished { id: id.to_string(), status }),
         }
+        state.lab.finish(key, id, outcome.status == Status::Lost, candidate)?;
+        let it = state.experiments.get_mut(&key).unwrap();
         it.listed.status = outcome.status;
         it.listed.duration = outcome.exit.as_ref().map(|e| e.wall);
         it.listed.peak_memory = outcome.exit.as_ref().and_then(|e| e.peak_memory);
@@ -362,10 +372,14 @@ impl Backend for Memory {
         let mut done = Pruned::default();
         let older =
             |at: Timestamp, age: Option<Duration>| age.is_some_and(|age| now.checked_sub(age).unwrap() > at);
+        let held: Vec<_> = state.experiments.keys().copied().filter(|key| state.lab.holds(*key)).collect();
         let experiments = std::mem::take(&mut state.experiments);
-        let (old, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = experiments.into_iter().partition(|(_, e)| {
-            e.listed.status != Status::Running && older(e.listed.started_at, keep.max_age)
+        let (old, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = experiments.into_iter().partition(|(key, e)| {
+            e.listed.status != Status::Running
+                && older(e.listed.started_at, keep.max_age)
+                && !held.contains(key)
         });
+        state.lab.forget(&old);
         state.experiments = rest;
         done.experiments = old.len() as u64;
         for id in old.values().filter_map(|e| e.listed.log) {

@@ -1,6 +1,7 @@
 //! What every kind of store must do, as tests that know nothing of how it does it. They run against SQLite and against
 //! the simplest thing that can pass them (`memory`), which keeps them honest; the next backend joins the table below.
 
+mod candidates;
 mod found;
 mod given;
 mod keeping;
@@ -73,4 +74,7 @@ suite! {
     keeping:
         logs_come_back_as_they_went orphans_keep_what_they_printed clean_up_by_age_spares_what_runs
         clean_up_of_logs_takes_the_oldest clean_up_keeps_baselines clean_up_forgets_replies many_at_once_lose_nothing;
+    candidates:
+        runs_are_kept_and_resumed a_code_is_tested_once a_candidate_is_kept_whole codes_come_back_untouched
+        what_is_lost_is_tested_again eight_at_once_begin_each_code_once clean_up_takes_candidates_too;
 }

@@ -67,6 +67,8 @@ async fn every_statement_is_answered_by_an_index() {
             // statements of the word search itself, on tables that only it knows
             && !sql.contains("'main'.")
             && !sql.contains("sqlite_schema")
+            // what brings an older store up to date: done once, whatever it takes
+            && !sql.trim_start().starts_with("-- once")
     };
     let ours: BTreeSet<_> = heard.keys().filter(of_ours).collect();
     assert!(ours.len() > 40, "only {} statements were heard: {ours:#?}", ours.len());

@@ -4,12 +4,14 @@ use coroner_diagnosis::Diagnosis;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Trouble;
 use super::text::Words;
+use super::{Trouble, candidates};
 use crate::logs::{Log, LogData, LogFolder};
 use crate::query::shortened;
 use crate::similarity;
-use crate::{Error, ExperimentId, LogId, NewExperiment, Outcome, SavedAs, SavedFailure, Status};
+use crate::{
+    CandidateOutcome, Error, ExperimentId, LogId, NewExperiment, Outcome, SavedAs, SavedFailure, Status,
+};
 
 /// Bits of a key below the milliseconds.
 const KEY_BITS: u32 = 21;
@@ -29,7 +31,7 @@ pub(super) fn moment(key: i64) -> Timestamp {
     Timestamp::from_millisecond(key >> KEY_BITS).unwrap_or_default()
 }
 
-pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<ExperimentId, Trouble> {
+pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<(i64, ExperimentId), Trouble> {
     let row = NewRow {
         name: ExperimentId::name_for(new.id)?,
         experiment_type: new.experiment_type,
@@ -39,7 +41,7 @@ pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<ExperimentI
         at: new.started_at,
         status: Status::Running,
     };
-    row.insert(conn).map(|(_, id)| id)
+    row.insert(conn)
 }
 
 struct NewRow {
@@ -97,6 +99,7 @@ pub(super) fn finish(
     folder: &LogFolder,
     id: &ExperimentId,
     outcome: &Outcome,
+    candidate: Option<&CandidateOutcome>,
 ) -> Result<(), Trouble> {
     let (key, status, earlier_log): (i64, String, Option<[u8; 32]>) = find(conn, id)?;
     if status != Status::Running.as_str() && status != Status::Lost.as_str() {
@@ -110,24 +113,31 @@ pub(super) fn finish(
     let exit = outcome.exit.as_ref();
     conn.prepare_cached(
         "UPDATE experiments SET ended_at = ?2, exit = ?3, wall_us = ?4, peak_memory = ?5, reason = ?6, log = ?7,
-         log_note = ?8 WHERE key = ?1",
+         log_note = ?8, cpu_us = ?9 WHERE key = ?1",
     )?
     .execute(params![
         key,
         outcome.ended_at.as_millisecond(),
         exit.map(to_json),
-        exit.map(|e| i64::try_from(e.wall.as_micros()).unwrap_or(i64::MAX)),
+        exit.map(|e| micros(e.wall)),
         exit.and_then(|e| e.peak_memory).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         outcome.reason,
         log.as_ref().map(LogId::as_bytes),
         note,
+        exit.and_then(|e| e.cpu).map(micros),
     ])?;
     if let Some(earlier) = earlier_log.map(LogId::from_bytes)
         && Some(earlier) != log
     {
         drop_unused_log(conn, folder, &earlier)?;
     }
+    candidates::finish(conn, key, id, outcome, candidate)?;
     set_diagnosis(conn, key, outcome.status, outcome.diagnosis.as_ref())
+}
+
+/// No run is so long that it would not fit many thousand times.
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX >> 20).min(i64::MAX >> 20)
 }
 
 pub(super) fn attach(conn: &Connection, id: &ExperimentId, diagnosis: &Diagnosis) -> Result<(), Trouble> {
@@ -190,7 +200,7 @@ fn same_failure(
     Ok(found.map(|(key, id, status)| (key, id, status.parse().unwrap_or(Status::Failed))))
 }
 
-fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String, Option<[u8; 32]>), Trouble> {
+pub(super) fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String, Option<[u8; 32]>), Trouble> {
     let found = conn
         .prepare_cached("SELECT key, status, log FROM experiments WHERE name = ?1 AND attempt = ?2")?
         .query_row(params![id.name(), id.attempt()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -215,8 +225,8 @@ fn set_diagnosis(
     };
     // in one step, since each change of a word moves the counts
     conn.prepare_cached(
-        "UPDATE experiments SET status = ?2, category = ?3, severity = ?4, origin = ?5, signature = ?6
-         WHERE key = ?1",
+        "UPDATE experiments SET status = ?2, category = ?3, severity = ?4, origin = ?5, signature = ?6,
+         nanodollars = ?7 + ifnull((SELECT nanodollars FROM candidates WHERE key = ?1), 0) WHERE key = ?1",
     )?
     .execute(params![
         key,
@@ -225,6 +235,7 @@ fn set_diagnosis(
         words.severity.map_or("", |s| s.as_str()),
         words.origin.map_or("", |o| o.as_str()),
         signature,
+        candidates::nanodollars(diagnosis.and_then(|d| d.cost_usd).unwrap_or(0.0)),
     ])?;
     match diagnosis {
         None => {
@@ -370,6 +381,6 @@ pub(super) fn drop_unused_log(
 }
 
 /// What is written here can always be written: strings, numbers, and maps with words for keys.
-fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

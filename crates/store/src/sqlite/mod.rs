@@ -1,6 +1,8 @@
 //! Experiments in SQLite: one thread writes, a few connections read. Only this folder knows SQL.
 
+mod candidates;
 mod experiments;
+mod lab;
 mod ledger;
 mod list;
 mod lookup;
@@ -8,6 +10,7 @@ mod open;
 mod prune;
 mod readers;
 mod related;
+mod runs;
 mod text;
 mod writer;
 
@@ -24,8 +27,9 @@ use rusqlite::Connection;
 use crate::backend::Backend;
 use crate::logs::{LogFolder, StoredLog};
 use crate::{
-    CommandLine, Error, Experiment, ExperimentId, Health, LogId, NewExperiment, Outcome, Page, Pruned, Query,
-    Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent, Summary,
+    CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, LogId, NewExperiment, Outcome,
+    Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent,
+    Summary,
 };
 
 /// Where the database is and how long a lock is waited for: what an error has to tell.
@@ -97,12 +101,17 @@ impl Sqlite {
 #[async_trait]
 impl Backend for Sqlite {
     async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error> {
-        self.write(move |conn| experiments::begin(conn, new)).await
+        self.write(move |conn| experiments::begin(conn, new).map(|(_, id)| id)).await
     }
 
-    async fn finish(&self, id: &ExperimentId, outcome: Outcome) -> Result<(), Error> {
+    async fn finish(
+        &self,
+        id: &ExperimentId,
+        outcome: Outcome,
+        candidate: Option<CandidateOutcome>,
+    ) -> Result<(), Error> {
         let (id, folder) = (id.clone(), self.folder.clone());
-        self.write(move |conn| experiments::finish(conn, &folder, &id, &outcome)).await
+        self.write(move |conn| experiments::finish(conn, &folder, &id, &outcome, candidate.as_ref())).await
     }
 
     async fn attach(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error> {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::experiments::{drop_unused_log, first_key};
-use super::{Sqlite, Trouble};
+use super::{Sqlite, Trouble, candidates, runs};
 use crate::logs::{LogFolder, partial_is_idle};
-use crate::{Error, LogId, PassedLogs, Pruned, Retention};
+use crate::{Error, LogId, PassedLogs, Pruned, Retention, RunId};
 
 /// So much is removed in one commit.
 const STEP: usize = 200;
@@ -79,13 +79,21 @@ fn remove_older(
 ) -> Result<(Option<i64>, Pruned), Trouble> {
     let old = conn
         .prepare_cached(
-            "SELECT key, log FROM experiments WHERE key >= ?1 AND key < ?2 AND status <> 'running'
+            "SELECT key, log, run FROM experiments WHERE key >= ?1 AND key < ?2 AND status <> 'running'
              ORDER BY key LIMIT ?3",
         )?
-        .query_map(params![from, before, STEP], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<Vec<(i64, Option<[u8; 32]>)>, _>>()?;
+        .query_map(params![from, before, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<Vec<(i64, Option<[u8; 32]>, Option<u64>)>, _>>()?;
+    let held = runs::held(conn)?;
     let mut done = Pruned::default();
-    for (key, log) in &old {
+    for (key, log, run) in &old {
+        // a run of the loop that goes on needs all its candidates: the best of them may be its oldest
+        if run.is_some_and(|run| held.iter().any(|id| id.number() == run)) {
+            continue;
+        }
+        if run.is_some() {
+            candidates::remove(conn, *key)?;
+        }
         for sql in [
             "DELETE FROM search WHERE rowid = ?1",
             "DELETE FROM diagnoses WHERE key = ?1",
@@ -108,8 +116,23 @@ fn remove_older(
             conn.prepare_cached("DELETE FROM spans WHERE hours = ?1 AND start < ?2 AND count = 0")?
                 .execute([hours, hour / hours])?;
         }
+        remove_empty_runs(conn, &held, before >> 21)?;
     }
-    Ok((old.last().map(|(key, _)| *key), done))
+    Ok((old.last().map(|(key, ..)| *key), done))
+}
+
+/// Runs of the loop of which no candidate is left.
+fn remove_empty_runs(conn: &Connection, held: &[RunId], before: i64) -> Result<(), Trouble> {
+    let empty = conn
+        .prepare_cached(
+            "SELECT id FROM runs WHERE started_at < ?1 AND NOT EXISTS (SELECT 1 FROM candidates WHERE run = runs.id)",
+        )?
+        .query_map([before], |row| row.get(0))?
+        .collect::<Result<Vec<u64>, _>>()?;
+    for id in empty.into_iter().filter(|id| held.iter().all(|held| held.number() != *id)) {
+        conn.prepare_cached("DELETE FROM runs WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(())
 }
 
 /// Removes logs as long as `next` names some, and tells their experiments why.

@@ -142,3 +142,158 @@ CREATE TABLE spending (
   calls INTEGER NOT NULL,
   nanodollars INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- v 2
+
+-- What the lab keeps: runs of its loop, the candidates that they tried, and what all failures cost.
+
+-- One row for each run of the loop, from its start to whatever ended it, resumed as often as need be.
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,  -- what people type
+  task TEXT NOT NULL,
+  settings TEXT NOT NULL,                -- JSON
+  seed INTEGER NOT NULL,                 -- 64 bits without a sign
+  owner TEXT NOT NULL,                   -- JSON
+  started_at INTEGER NOT NULL,           -- milliseconds
+  state TEXT NOT NULL,
+  ended_at INTEGER,                      -- milliseconds
+  reason TEXT
+);
+CREATE INDEX runs_of_task ON runs (task);
+CREATE INDEX runs_by_age ON runs (started_at);
+CREATE INDEX runs_that_run ON runs (state) WHERE state = 'running';
+
+ALTER TABLE experiments ADD COLUMN run INTEGER;                           -- runs.id, of a candidate
+ALTER TABLE experiments ADD COLUMN cpu_us INTEGER;
+ALTER TABLE experiments ADD COLUMN nanodollars INTEGER NOT NULL DEFAULT 0; -- of the diagnosis and of the proposal
+CREATE INDEX by_signature_of_type ON experiments (signature, type) WHERE signature IS NOT NULL;
+CREATE INDEX by_signature_of_run ON experiments (signature, run) WHERE signature IS NOT NULL AND run IS NOT NULL;
+
+-- Texts of candidates, zstd, by the SHA-256 of the text as it is.
+CREATE TABLE codes (
+  id BLOB PRIMARY KEY,
+  bytes INTEGER NOT NULL,
+  data BLOB NOT NULL
+);
+
+-- What a candidate has beyond its experiment, which has the same key.
+CREATE TABLE candidates (
+  key INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL,
+  hash TEXT NOT NULL,                    -- of the code without what does not matter
+  code BLOB NOT NULL,                    -- codes.id
+  tries INTEGER NOT NULL,                -- 1, or more if it was marked and tested again
+  newest INTEGER NOT NULL DEFAULT 1,     -- 0 once it was tested again
+  rerun INTEGER NOT NULL DEFAULT 0,      -- 1: is to be tested again
+  generation INTEGER NOT NULL,
+  proposer TEXT NOT NULL,
+  change TEXT NOT NULL,
+  feedback TEXT NOT NULL,
+  nanodollars INTEGER NOT NULL,
+  input_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  metrics TEXT,                          -- JSON object
+  score REAL,
+  result TEXT                            -- JSON, contract.md section 3
+);
+-- The same code is never tested twice in a run.
+CREATE UNIQUE INDEX tested_once ON candidates (run, hash) WHERE newest = 1;
+CREATE INDEX candidates_of_run ON candidates (run);
+CREATE INDEX candidates_to_rerun ON candidates (run) WHERE rerun = 1;
+CREATE INDEX candidates_by_code ON candidates (code);
+
+-- Whom a candidate came from, as experiments.key.
+CREATE TABLE lineage (
+  child INTEGER NOT NULL,
+  repairs INTEGER NOT NULL,              -- 1: the child mends this one; 0: it was made from it
+  place INTEGER NOT NULL,
+  parent INTEGER NOT NULL,
+  PRIMARY KEY (child, repairs, place)
+) WITHOUT ROWID;
+CREATE INDEX children ON lineage (parent, child);
+
+-- Which rules of the policy have refused which candidates.
+CREATE TABLE refusals (
+  rule TEXT NOT NULL,
+  key INTEGER NOT NULL,                  -- experiments.key
+  PRIMARY KEY (rule, key)
+) WITHOUT ROWID;
+CREATE INDEX refusals_of ON refusals (key);
+
+-- What experiments that ended have taken, by cause: `scope` is '' for all, 'type:NAME' or 'run:ID'; `hours` and `start`
+-- as in `spans`, and 0, 0 for all time. Rows that count nothing are removed.
+CREATE TABLE losses (
+  scope TEXT NOT NULL,
+  hours INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  signature INTEGER NOT NULL,            -- signatures.id; 0 without a diagnosis
+  status TEXT NOT NULL, category TEXT NOT NULL, origin TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  wall_us INTEGER NOT NULL,
+  cpu_us INTEGER NOT NULL,
+  nanodollars INTEGER NOT NULL,
+  PRIMARY KEY (scope, hours, start, signature, status, category, origin)
+) WITHOUT ROWID;
+
+-- Three views that hold nothing: what is put into the first goes into each scope, from there into each span of time, and
+-- from there into `losses`. `times` is 1 to count an experiment and -1 to take it back.
+CREATE VIEW book AS SELECT 0 AS key, '' AS type, 0 AS run, 0 AS signature, '' AS status, '' AS category, '' AS origin,
+  0 AS times, 0 AS wall_us, 0 AS cpu_us, 0 AS nanodollars WHERE 0;
+CREATE VIEW book_scope AS SELECT 0 AS key, '' AS scope, 0 AS signature, '' AS status, '' AS category, '' AS origin,
+  0 AS times, 0 AS wall_us, 0 AS cpu_us, 0 AS nanodollars WHERE 0;
+CREATE VIEW book_span AS SELECT '' AS scope, 0 AS hours, 0 AS start, 0 AS signature, '' AS status, '' AS category,
+  '' AS origin, 0 AS times, 0 AS wall_us, 0 AS cpu_us, 0 AS nanodollars WHERE 0;
+CREATE TRIGGER booked INSTEAD OF INSERT ON book WHEN new.status <> 'running' BEGIN
+  INSERT INTO book_scope VALUES (new.key, '', ifnull(new.signature, 0), new.status, new.category, new.origin,
+    new.times, new.times * ifnull(new.wall_us, 0), new.times * ifnull(new.cpu_us, 0), new.times * new.nanodollars);
+  INSERT INTO book_scope SELECT new.key, 'type:' || new.type, ifnull(new.signature, 0), new.status, new.category,
+    new.origin, new.times, new.times * ifnull(new.wall_us, 0), new.times * ifnull(new.cpu_us, 0),
+    new.times * new.nanodollars WHERE new.type <> '';
+  INSERT INTO book_scope SELECT new.key, 'run:' || new.run, ifnull(new.signature, 0), new.status, new.category,
+    new.origin, new.times, new.times * ifnull(new.wall_us, 0), new.times * ifnull(new.cpu_us, 0),
+    new.times * new.nanodollars WHERE new.run IS NOT NULL;
+END;
+CREATE TRIGGER booked_scope INSTEAD OF INSERT ON book_scope BEGIN
+  INSERT INTO book_span VALUES (new.scope, 0, 0, new.signature, new.status, new.category, new.origin, new.times,
+    new.wall_us, new.cpu_us, new.nanodollars);
+  INSERT INTO book_span VALUES (new.scope, 1, (new.key >> 21) / 3600000, new.signature, new.status, new.category,
+    new.origin, new.times, new.wall_us, new.cpu_us, new.nanodollars);
+  INSERT INTO book_span VALUES (new.scope, 24, (new.key >> 21) / 86400000, new.signature, new.status, new.category,
+    new.origin, new.times, new.wall_us, new.cpu_us, new.nanodollars);
+END;
+CREATE TRIGGER booked_span INSTEAD OF INSERT ON book_span BEGIN
+  INSERT INTO losses VALUES (new.scope, new.hours, new.start, new.signature, new.status, new.category, new.origin,
+      new.times, new.wall_us, new.cpu_us, new.nanodollars)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count, wall_us = wall_us + excluded.wall_us,
+      cpu_us = cpu_us + excluded.cpu_us, nanodollars = nanodollars + excluded.nanodollars;
+  DELETE FROM losses WHERE new.times < 0 AND scope = new.scope AND hours = new.hours AND start = new.start
+    AND signature = new.signature AND status = new.status AND category = new.category AND origin = new.origin
+    AND count = 0;
+END;
+
+-- once, from what version 1 kept
+UPDATE experiments SET cpu_us = json_extract(exit, '$.cpu.secs') * 1000000 + json_extract(exit, '$.cpu.nanos') / 1000
+  WHERE json_valid(exit) AND json_extract(exit, '$.cpu.secs') IS NOT NULL;
+-- once, from what version 1 kept
+UPDATE experiments SET nanodollars = ifnull((SELECT CAST(round(json_extract(record, '$.cost_usd') * 1e9) AS INTEGER)
+  FROM diagnoses WHERE diagnoses.key = experiments.key AND json_valid(record)), 0);
+-- once, from what version 1 kept
+INSERT INTO book SELECT key, type, run, signature, status, category, origin, 1, wall_us, cpu_us, nanodollars
+  FROM experiments;
+
+CREATE TRIGGER experiment_added_to_losses AFTER INSERT ON experiments WHEN new.status <> 'running' BEGIN
+  INSERT INTO book VALUES (new.key, new.type, new.run, new.signature, new.status, new.category, new.origin, 1,
+    new.wall_us, new.cpu_us, new.nanodollars);
+END;
+CREATE TRIGGER experiment_changed_in_losses
+AFTER UPDATE OF type, run, signature, status, category, origin, wall_us, cpu_us, nanodollars ON experiments
+WHEN new.status <> 'running' OR old.status <> 'running' BEGIN
+  INSERT INTO book VALUES (new.key, new.type, new.run, new.signature, new.status, new.category, new.origin, 1,
+    new.wall_us, new.cpu_us, new.nanodollars);
+  INSERT INTO book VALUES (old.key, old.type, old.run, old.signature, old.status, old.category, old.origin, -1,
+    old.wall_us, old.cpu_us, old.nanodollars);
+END;
+CREATE TRIGGER experiment_removed_from_losses AFTER DELETE ON experiments WHEN old.status <> 'running' BEGIN
+  INSERT INTO book VALUES (old.key, old.type, old.run, old.signature, old.status, old.category, old.origin, -1,
+    old.wall_us, old.cpu_us, old.nanodollars);
+END;
