@@ -4,6 +4,7 @@ mod diagnose;
 mod records;
 mod rules;
 mod run;
+mod serve;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;
+pub(crate) use serve::ServeArgs;
 pub(crate) use upkeep::{CompletionsArgs, DoctorArgs, ManArgs};
 
 /// Finds out why an experiment died: what kind of failure, whose fault, how bad, why, and what to change.
@@ -78,6 +80,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
+    Serve(ServeArgs),
     Doctor(DoctorArgs),
     Prune(PruneArgs),
     Completions(CompletionsArgs),
@@ -126,7 +129,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            14,
+            15,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

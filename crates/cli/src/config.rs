@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     pub(crate) retention: Retention,
     pub(crate) run: Run,
+    pub(crate) serve: Serve,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -119,6 +120,24 @@ pub(crate) struct Run {
     pub(crate) grace: Duration,
     #[serde(deserialize_with = "size")]
     pub(crate) log_limit: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Serve {
+    pub(crate) listen: String,
+    pub(crate) public_url: Option<String>,
+    pub(crate) auth: Auth,
+}
+
+/// Whether whoever asks the desk must say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Auth {
+    /// If it can be reached from beyond this machine.
+    Auto,
+    On,
+    Off,
 }
 
 /// A configuration and where it came from.

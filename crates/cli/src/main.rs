@@ -18,6 +18,7 @@ mod prune;
 mod quantities;
 mod rulebook;
 mod run;
+mod serve;
 mod show;
 mod source;
 mod terminal;
@@ -59,6 +60,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::List(args) => list::list(args, context),
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),
+        Command::Serve(args) => serve::serve(args, context),
         Command::Doctor(args) => doctor::doctor(args, context),
         Command::Completions(args) => manual::completions(args, context),
         Command::Man(args) => manual::man(args, context),

@@ -36,6 +36,9 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("run.memory", Kind::Plain),
     ("run.grace", Kind::Plain),
     ("run.log_limit", Kind::Plain),
+    ("serve.listen", Kind::Plain),
+    ("serve.public_url", Kind::Plain),
+    ("serve.auth", Kind::Plain),
 ];
 
 pub(super) fn kind(key: &str) -> Option<Kind> {

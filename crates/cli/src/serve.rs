@@ -1,0 +1,97 @@
+//! `coroner serve`: the desk over the store, with the configured rules and model.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use coroner_diagnosis::{Capture, Diagnosis, conclude};
+use coroner_server::{Desk, Settings};
+use coroner_store::Store;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::analyst::{Analyst, now};
+use crate::args::ServeArgs;
+use crate::config::Auth;
+use crate::context::{Context, DONE, Failed};
+use crate::run::close_orphans;
+
+pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map(Arc::new)
+        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))?;
+    let listener = runtime.block_on(listen(args.listen.as_ref().unwrap_or(&context.config.serve.listen)))?;
+    let address = listener.local_addr().map_err(anyhow::Error::new)?;
+    let settings = settings(args, context, address)?;
+    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    close_orphans(&store, context, &runtime).iter().for_each(|note| context.note(note));
+    let analyst = Analyst::new(context, args.offline, Some(&store), Arc::clone(&runtime))?;
+    let desk = Desk::new(store.clone(), Arc::new(Judge(analyst)), settings);
+    let ended = runtime.block_on(async {
+        let shutdown = asked_to_end().map_err(anyhow::Error::new)?;
+        context.print(&format!("http://{address}/\n"))?;
+        coroner_server::serve(desk, listener, shutdown).await.map_err(|e| Failed::Outside(e.into()))
+    });
+    runtime.block_on(store.close())?;
+    ended.map(|()| DONE)
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Failed::Input(anyhow!(
+            "can't listen on {address}: {e}; give another address with --listen ADDRESS:PORT"
+        ))
+    })
+}
+
+fn settings(args: &ServeArgs, context: &Context, address: SocketAddr) -> Result<Settings, Failed> {
+    let beyond = !address.ip().is_loopback();
+    let auth = match context.config.serve.auth {
+        _ if args.no_auth => false,
+        Auth::On => true,
+        Auth::Off => false,
+        Auth::Auto => beyond,
+    };
+    if auth {
+        return Err(Failed::Input(anyhow!(
+            "{address} can be reached from other machines, and this desk can't tell yet who asks; listen on 127.0.0.1, \
+             or give --no-auth if everybody who reaches the port may read and change everything"
+        )));
+    }
+    if beyond {
+        context
+            .note(&format!("whoever reaches {address} may read, report and change everything (--no-auth)"));
+    }
+    Ok(Settings { auth, public_url: context.config.serve.public_url.clone(), ..Settings::default() })
+}
+
+/// Done when SIGINT or SIGTERM arrives.
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// The rules and the model of the configuration, as the desk asks them.
+struct Judge(Analyst);
+
+impl coroner_server::Analyst for Judge {
+    fn diagnose(&self, capture: &Capture) -> Diagnosis {
+        self.0.diagnose(capture)
+    }
+
+    fn at_once(&self, capture: &Capture) -> Diagnosis {
+        conclude(self.0.examine(capture), None, &now())
+    }
+
+    fn asks(&self) -> bool {
+        self.0.asks()
+    }
+}

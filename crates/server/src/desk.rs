@@ -1,0 +1,139 @@
+//! What every request is given: the store, who makes diagnoses, and the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coroner_diagnosis::{Capture, Diagnosis};
+use coroner_store::Store;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
+
+/// Who says why a run failed. Its calls may block, so they are made where that is allowed.
+pub trait Analyst: Send + Sync {
+    /// With everything that is configured, a model included: may take as long as a model takes.
+    fn diagnose(&self, capture: &Capture) -> Diagnosis;
+
+    /// What the rules say, at once.
+    fn at_once(&self, capture: &Capture) -> Diagnosis {
+        self.diagnose(capture)
+    }
+
+    /// Does [`Self::diagnose`] know more than [`Self::at_once`]?
+    fn asks(&self) -> bool {
+        false
+    }
+}
+
+/// What the desk may be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Must whoever asks say who they are?
+    pub auth: bool,
+    /// Where people reach the desk (`https://coroner.example`), for links and cookies. Unknown: from the request.
+    pub public_url: Option<String>,
+    /// How much is taken and how long is waited.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { auth: true, public_url: None, limits: Limits::default() }
+    }
+}
+
+/// How much is taken and how long is waited, so that no client can take the desk from the others.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Requests that are being answered at the same time.
+    pub requests: usize,
+    /// Clients of live events.
+    pub live_clients: usize,
+    /// How long a request's head may take to arrive.
+    pub head: Duration,
+    /// How long an answer may take to begin; bodies of logs have `idle` instead.
+    pub answer: Duration,
+    /// How long a body that is being sent to us may stand still.
+    pub idle: Duration,
+    /// Bytes of a JSON body, as it is when unpacked.
+    pub json: usize,
+    /// Bytes of a log, as it is when unpacked.
+    pub log: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            requests: 512,
+            live_clients: 10_000,
+            head: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            json: 16 << 20,
+            log: 4 << 30,
+        }
+    }
+}
+
+/// Everything that a request needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    analyst: Arc<dyn Analyst>,
+    settings: Settings,
+    started_at: Timestamp,
+    busy: Arc<Semaphore>,
+    ending: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Over this store.
+    #[must_use]
+    pub fn new(store: Store, analyst: Arc<dyn Analyst>, settings: Settings) -> Self {
+        let busy = Arc::new(Semaphore::new(settings.limits.requests));
+        let (ending, _) = watch::channel(false);
+        Self(Arc::new(Inner { store, analyst, settings, started_at: Timestamp::now(), busy, ending }))
+    }
+
+    /// Experiments, diagnoses, logs.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Who makes diagnoses.
+    #[must_use]
+    pub fn analyst(&self) -> &Arc<dyn Analyst> {
+        &self.0.analyst
+    }
+
+    /// What the desk was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Since when it stands.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.0.started_at
+    }
+
+    pub(crate) fn busy(&self) -> &Arc<Semaphore> {
+        &self.0.busy
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.ending.send_replace(true);
+    }
+}

@@ -1,0 +1,134 @@
+//! The one error of the desk. However a request fails, the answer has one shape:
+//! `{"error": {"code", "message", "hint"?}, "request_id"}`; under `/admin/` the original's `{"error": "message"}`.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use coroner_store::Error;
+use serde_json::json;
+
+/// Why a request is not answered as asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    /// A word for programs; never changes.
+    pub(crate) code: &'static str,
+    /// What happened, to what.
+    pub(crate) message: Cow<'static, str>,
+    /// What to do.
+    pub(crate) hint: Option<Cow<'static, str>>,
+    /// After how many seconds to try again.
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// What a handler answers.
+pub(crate) type Answer<T> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), hint: None, retry_after: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn again_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// What was sent can't be used.
+    pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", message)
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// Our own fault. What exactly goes to our own output, not to whoever asks.
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed inside the desk")
+            .hint("its output names the request id and the reason")
+    }
+
+    /// For an answer with this status that nobody has put in words.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let (code, message) = match status {
+            StatusCode::NOT_FOUND => ("not_found", "there is nothing at this address"),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                ("method_not_allowed", "this address does not answer to that method")
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is too large"),
+            StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long to arrive"),
+            _ if status.is_server_error() => return Self { status, ..Self::internal() },
+            _ => ("invalid", "the request can't be understood"),
+        };
+        Self::new(status, code, message)
+    }
+
+    /// The answer, once it is known under which address and id.
+    pub(crate) fn render(&self, path: &str, request_id: &str) -> Response {
+        let body = if path == "/admin" || path.starts_with("/admin/") {
+            json!({"error": self.message, "request_id": request_id})
+        } else {
+            let mut error = json!({"code": self.code, "message": self.message});
+            if let Some(hint) = &self.hint {
+                error["hint"] = json!(hint);
+            }
+            json!({"error": error, "request_id": request_id})
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"coroner\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
+        response
+    }
+}
+
+/// Without its body, which the guard writes: it knows the request's id.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::NotFound { text } => Self::not_found(format!("no experiment `{text}` in the store")),
+            Error::NoLog { .. } => Self::not_found(text),
+            Error::Ambiguous { .. } => Self::new(StatusCode::CONFLICT, "ambiguous", text),
+            Error::AlreadyFinished { .. } => Self::new(StatusCode::CONFLICT, "already_ended", text),
+            Error::StillRunning { .. } => Self::new(StatusCode::CONFLICT, "still_running", text),
+            Error::Cursor { .. } => Self::new(StatusCode::BAD_REQUEST, "cursor", text),
+            Error::BadId { .. } => Self::invalid(text),
+            Error::DiskFull { .. } => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "no space is left for the store")
+                    .hint("free some, or remove old experiments and logs: coroner prune")
+            }
+            Error::Locked { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "locked", "the store is locked by another program")
+                    .again_after(1)
+            }
+            Error::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "closing", "the desk is closing"),
+            _ => {
+                crate::guard::complain(&text);
+                Self::internal()
+            }
+        }
+    }
+}

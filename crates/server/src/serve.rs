@@ -1,0 +1,72 @@
+//! Listens, takes connections up to a limit, and closes in order: what is being answered is finished first.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::{Desk, router};
+
+/// Lines and headers of a request together.
+const HEAD_BYTES: usize = 32 << 10;
+const HEADERS: usize = 64;
+/// How long answers may take that are being given when the desk closes.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Answers requests on `listener` until `shutdown` is done.
+pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let routes = router(desk.clone());
+    let limits = &desk.settings().limits;
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES);
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let permit = Arc::clone(&connections).acquire_owned();
+        let taken = async {
+            let permit = permit.await;
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            taken = taken => taken,
+        };
+        let Ok((stream, from)) = accepted else {
+            // out of file handles, or a client that is gone again: neither ends the desk
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        _ = stream.set_nodelay(true);
+        let routes = routes.clone().map_request(move |mut request: axum::http::Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(from));
+            request.map(axum::body::Body::new)
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        let connection = graceful.watch(connection.into_owned());
+        tokio::spawn(async move {
+            // a client that breaks off is its own affair
+            _ = connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    desk.end();
+    // whoever reads slowly is not waited for
+    _ = tokio::time::timeout(FAREWELL, graceful.shutdown()).await;
+    Ok(())
+}

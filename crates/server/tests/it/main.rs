@@ -1,0 +1,9 @@
+//! The desk over real sockets and a real store.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't do its work has failed, helper functions included"
+)]
+
+mod admin;
+mod limits;
+mod rig;

@@ -1,0 +1,138 @@
+//! A desk that listens, over a store in a folder of its own, and a client that speaks HTTP by hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coroner_diagnosis::{Capture, Category, Code, Diagnosis, Origin, RuleSet, Severity, conclude, examine};
+use coroner_server::{Analyst, Desk, Settings};
+use coroner_store::Store;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// The rules alone.
+pub(crate) struct Rules(RuleSet);
+
+impl Analyst for Rules {
+    fn diagnose(&self, capture: &Capture) -> Diagnosis {
+        let examined = examine(capture, &self.0, &coroner_diagnosis::Settings::default());
+        conclude(examined, None, "2026-11-28T12:00:00Z")
+    }
+}
+
+/// What a failure with this error message is.
+pub(crate) fn diagnosis(error: &str) -> Diagnosis {
+    let code = Some(Code { name: None, text: "import torch\n".into() });
+    let capture = Capture { error_message: Some(error.to_owned()), code, ..Capture::default() };
+    Rules(RuleSet::new(&[]).unwrap()).diagnose(&capture)
+}
+
+/// One with these words.
+pub(crate) fn verdict(category: Category, severity: Severity, origin: Origin) -> Diagnosis {
+    let signature = format!("v1:{category}");
+    Diagnosis { failure_category: category, severity, origin, signature, ..diagnosis("it went wrong") }
+}
+
+pub(crate) struct Rig {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    end: Option<oneshot::Sender<()>>,
+    served: tokio::task::JoinHandle<std::io::Result<()>>,
+    _folder: TempDir,
+}
+
+impl Rig {
+    /// One that asks nobody who they are.
+    pub(crate) async fn open() -> Self {
+        Self::with(Settings { auth: false, ..Settings::default() }).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("desk.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let rules = Arc::new(Rules(RuleSet::new(&[]).unwrap()));
+        let desk = Desk::new(store.clone(), rules, settings);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (end, ended) = oneshot::channel();
+        let served = tokio::spawn(coroner_server::serve(desk, listener, async { _ = ended.await }));
+        Self { address, store, end: Some(end), served, _folder: folder }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: desk\r\nconnection: close\r\n\r\n"), b"").await
+    }
+
+    /// A request as it is.
+    pub(crate) async fn send(&self, head: &str, body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // whoever refuses a body need not read it
+        _ = stream.write_all(body).await;
+        let mut bytes = Vec::new();
+        _ = stream.read_to_end(&mut bytes).await;
+        Answer::parse(&bytes)
+    }
+
+    /// Ends the desk and waits until it has ended.
+    pub(crate) async fn end(mut self) {
+        drop(self.end.take());
+        self.served.await.unwrap().unwrap();
+        self.store.close().await.unwrap();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len());
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let mut body = bytes.get(end + 4..).unwrap_or_default().to_vec();
+        if head.contains("transfer-encoding: chunked") {
+            body = unchunked(&body);
+        }
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        Self { status, head, body }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}", self.head, self.text())
+    }
+}
+
+fn unchunked(mut from: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = from.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&from[..end]).unwrap(), 16).unwrap();
+        let from_here = &from[end + 2..];
+        body.extend_from_slice(&from_here[..size.min(from_here.len())]);
+        if size == 0 || from_here.len() < size + 2 {
+            break;
+        }
+        from = &from_here[size + 2..];
+    }
+    body
+}
