@@ -1,1 +1,2 @@
 //! The lab from outside: one binary for all integration tests.
+mod screen;
