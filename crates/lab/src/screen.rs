@@ -1,6 +1,8 @@
 //! Looks at a candidate before it runs: can it be parsed, and does it keep to the policy. Advice for the diagnosis; what
 //! protects the machine is the sandbox.
 
+mod builtins;
+mod call;
 mod hash;
 mod parse;
 mod policy;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::resolve::is_builtin;
+use super::builtins::is_builtin;
 use super::{Finding, Policy};
 
 /// Modules that only compute.

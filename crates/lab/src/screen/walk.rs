@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use coroner_diagnosis::Category;
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{
-    Comprehension, Expr, ExprAttribute, ExprCall, ExprContext, ExprName, ModModule, Parameters, Stmt,
-    StmtImportFrom,
+    Comprehension, Expr, ExprAttribute, ExprContext, ExprName, ModModule, Parameters, Stmt, StmtImportFrom,
 };
 use ruff_text_size::{Ranged, TextRange};
 
-use super::policy::{Call, Condition, Policy, Rule};
+use super::builtins::is_builtin;
+use super::policy::{Policy, Rule};
 use super::refusal::Source;
-use super::resolve::{Found, Scopes, is_builtin};
+use super::resolve::{Found, Scopes};
 use super::scope::{Kind, Scope};
 use super::{Finding, suspect};
 
@@ -54,23 +54,23 @@ impl<'a> Visitor<'a> for OwnAttributes<'a> {
     }
 }
 
-struct Walker<'s, 'a> {
+pub(super) struct Walker<'s, 'a> {
     source: &'s Source<'s>,
-    policy: &'s Policy,
-    scopes: Scopes<'a>,
+    pub(super) policy: &'s Policy,
+    pub(super) scopes: Scopes<'a>,
     own_attributes: HashSet<&'a str>,
     findings: Vec<Finding>,
-    notes: Vec<Finding>,
+    pub(super) notes: Vec<Finding>,
 }
 
 /// What is refused, before it is known where.
-struct Refused<'r> {
-    rule: &'r str,
-    why: &'r str,
-    instead: &'r str,
-    message: String,
-    what: String,
-    suspect: Option<String>,
+pub(super) struct Refused<'r> {
+    pub(super) rule: &'r str,
+    pub(super) why: &'r str,
+    pub(super) instead: &'r str,
+    pub(super) message: String,
+    pub(super) what: String,
+    pub(super) suspect: Option<String>,
 }
 
 impl<'a> Walker<'_, 'a> {
@@ -79,7 +79,7 @@ impl<'a> Walker<'_, 'a> {
         self.findings.push(finding);
     }
 
-    fn finding(&self, refused: Refused<'_>, range: TextRange) -> Finding {
+    pub(super) fn finding(&self, refused: Refused<'_>, range: TextRange) -> Finding {
         let (start, end) = (range.start().to_usize(), range.end().to_usize());
         let place = self.source.place(start);
         Finding {
@@ -96,7 +96,7 @@ impl<'a> Walker<'_, 'a> {
         }
     }
 
-    fn by_rule(
+    pub(super) fn by_rule(
         &mut self,
         rule: &Rule,
         message: String,
@@ -116,7 +116,7 @@ impl<'a> Walker<'_, 'a> {
     }
 
     /// Is the module allowed? `form` is how the message begins.
-    fn module(&mut self, module: &str, form: &str, range: TextRange) {
+    pub(super) fn module(&mut self, module: &str, form: &str, range: TextRange) {
         let policy = self.policy;
         let (rule, allowed) = policy.module(module);
         let message = format!("{form}: {module}");
@@ -169,7 +169,7 @@ impl<'a> Walker<'_, 'a> {
     }
 
     /// Asks about what a module or the built-ins hold. True if it is refused.
-    fn path(&mut self, path: &str, range: TextRange) -> bool {
+    pub(super) fn path(&mut self, path: &str, range: TextRange) -> bool {
         let policy = self.policy;
         let builtin = path.strip_prefix("builtins.").filter(|name| !name.contains('.'));
         let wanted = if path == "builtins" { "__builtins__" } else { builtin.unwrap_or(path) };
@@ -256,7 +256,13 @@ impl<'a> Walker<'_, 'a> {
     }
 
     /// `hidden` is an attribute whose name stands in a string.
-    fn attribute(&mut self, base: Option<&str>, attr: &str, hidden: bool, range: TextRange) -> bool {
+    pub(super) fn attribute(
+        &mut self,
+        base: Option<&str>,
+        attr: &str,
+        hidden: bool,
+        range: TextRange,
+    ) -> bool {
         let policy = self.policy;
         for rule in &policy.rules {
             let listed = rule.attributes.iter().any(|name| name == attr);
@@ -278,112 +284,6 @@ impl<'a> Walker<'_, 'a> {
             && let Some(base) = base
         {
             self.path(&format!("{base}.{attr}"), range);
-        }
-    }
-
-    fn call(&mut self, expr: &'a Expr, call: &'a ExprCall) {
-        let Some(function) = self.scopes.path(&call.func) else {
-            return self.format(call);
-        };
-        let text = |this: &Self, i: usize| call.arguments.args.get(i).and_then(|arg| this.scopes.text(arg));
-        match function.as_str() {
-            "builtins.__import__" | "importlib.import_module" | "importlib.__import__" => {
-                if let Some(module) = text(self, 0) {
-                    self.module(&module, "Forbidden import", call.range());
-                }
-            }
-            "builtins.getattr"
-            | "builtins.setattr"
-            | "builtins.delattr"
-            | "builtins.object.__getattribute__" => {
-                if let Some(name) = text(self, 1) {
-                    self.found_by_text(call.arguments.args.first(), &name, call);
-                }
-            }
-            "operator.attrgetter" => {
-                for argument in &call.arguments.args {
-                    for name in self.scopes.text(argument).iter().flat_map(|names| names.split('.')) {
-                        self.attribute(None, name, true, call.range());
-                    }
-                }
-            }
-            // what a dictionary of names or a chain of getters gives
-            _ => {
-                if let Some(path) = self.scopes.path(expr) {
-                    self.path(&path, call.range());
-                }
-            }
-        }
-        self.refused_call(&function, call);
-        self.format(call);
-    }
-
-    fn refused_call(&mut self, function: &str, call: &'a ExprCall) {
-        let policy = self.policy;
-        for rule in &policy.rules {
-            for refused in rule.calls.iter().filter(|refused| refused.path() == function) {
-                let message = match refused {
-                    Call::Always(path) => format!("Forbidden call: {path}"),
-                    Call::If(condition) => match self.met(condition, call) {
-                        Some(how) => format!("Forbidden call: {function}{how}"),
-                        None => continue,
-                    },
-                };
-                self.by_rule(rule, message, function, None, call.range());
-            }
-        }
-    }
-
-    /// How a call meets the condition of a rule, if it does: "(allow_pickle=True)".
-    fn met(&self, condition: &Condition, call: &'a ExprCall) -> Option<String> {
-        let arguments = &call.arguments;
-        let argument = &condition.argument;
-        let named = arguments.find_keyword(argument).map(|keyword| &keyword.value);
-        let given = named.or_else(|| condition.position.and_then(|i| arguments.args.get(i)));
-        let constant = match given {
-            Some(Expr::BooleanLiteral(literal)) => Some(literal.value),
-            _ => None,
-        };
-        match (condition.when, condition.unless) {
-            (_, Some(wanted)) => {
-                (constant != Some(wanted)).then(|| format!(" without {argument}={}", python_bool(wanted)))
-            }
-            (Some(wanted), _) => (given.is_some() && constant != Some(!wanted))
-                .then(|| format!(" with {argument}={}", python_bool(wanted))),
-            (None, None) => None,
-        }
-    }
-
-    /// An attribute whose name stands in a string.
-    fn found_by_text(&mut self, object: Option<&'a Expr>, name: &str, call: &'a ExprCall) {
-        let base = object.and_then(|object| self.scopes.path(object));
-        if !self.attribute(base.as_deref(), name, true, call.range())
-            && let Some(base) = base
-        {
-            self.path(&format!("{base}.{name}"), call.range());
-        }
-    }
-
-    /// `"{0.__class__}".format(x)` reads attributes too.
-    fn format(&mut self, call: &'a ExprCall) {
-        let Expr::Attribute(attribute) = &*call.func else { return };
-        if !matches!(attribute.attr.as_str(), "format" | "format_map") {
-            return;
-        }
-        let Some(text) = self.scopes.text(&attribute.value) else { return };
-        for name in attributes_of_format(&text) {
-            if !self.attribute(None, name, false, call.range()) && name.starts_with("__") {
-                let note = Refused {
-                    rule: "format-attribute",
-                    why: "A format string that reads inner attributes shows more of an object than its text.",
-                    instead: "Give the value itself to format().",
-                    message: format!("Attribute read by a format string: {name}"),
-                    what: name.to_owned(),
-                    suspect: None,
-                };
-                let note = self.finding(note, call.range());
-                self.notes.push(note);
-            }
         }
     }
 
@@ -435,27 +335,6 @@ impl<'a> Walker<'_, 'a> {
             visit(this);
         });
     }
-}
-
-fn python_bool(value: bool) -> &'static str {
-    if value { "True" } else { "False" }
-}
-
-/// The attributes that a format string reads: `__class__` and `__name__` of "{0.__class__.__name__!r:>10}".
-fn attributes_of_format(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        rest = &rest[open + 1..];
-        if let Some(after) = rest.strip_prefix('{') {
-            rest = after;
-            continue;
-        }
-        let end = rest.find(['}', '!', ':', '{']).unwrap_or(rest.len());
-        found.extend(rest[..end].split(['.', '[', ']']).skip(1).filter(|name| !name.is_empty()));
-        rest = &rest[end..];
-    }
-    found
 }
 
 impl<'a> Visitor<'a> for Walker<'_, 'a> {
