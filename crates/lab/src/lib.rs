@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod propose;
+pub mod quantity;
 pub mod sandbox;
 pub mod screen;
 pub mod task;
