@@ -7,10 +7,10 @@ use jiff::civil::Date;
 
 use crate::logs::StoredLog;
 use crate::{
-    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Error, Experiment,
-    ExperimentId, Health, LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, Pruned, Query,
-    Retention, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent,
-    Summary,
+    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Costs, Error, Experiment,
+    ExperimentId, Health, LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, PolicyRefusals,
+    Pruned, Query, Retention, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureCost,
+    SignatureStats, SimilarFailure, Spent, Summary, TopQuery, Within,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
@@ -81,4 +81,8 @@ pub(crate) trait LabBackend: Send + Sync {
     async fn candidates(&self, run: RunId, only_to_rerun: bool) -> Result<Vec<Candidate>, Error>;
     async fn candidate(&self, id: &ExperimentId) -> Result<Option<CandidateRecord>, Error>;
     async fn candidate_code(&self, id: &ExperimentId) -> Result<Vec<u8>, Error>;
+
+    async fn costs(&self, within: Within) -> Result<Costs, Error>;
+    async fn top_signatures(&self, query: TopQuery) -> Result<Vec<SignatureCost>, Error>;
+    async fn policy_refusals(&self, since: Option<Timestamp>) -> Result<Vec<PolicyRefusals>, Error>;
 }

@@ -7,7 +7,7 @@ use coroner_diagnosis::{Category, Origin, Severity};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::{ExperimentId, RunId};
+use crate::{ExperimentId, PassedAfter, RunId, Status};
 
 /// Which experiments are counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,14 +47,63 @@ pub struct TopQuery {
     pub limit: usize,
 }
 
+impl TopQuery {
+    /// Is an experiment that ended so looked at?
+    pub(crate) fn counts(&self, status: Status) -> bool {
+        status.failed() || status == Status::Rejected && !self.failures_only
+    }
+}
+
 /// Which signatures come first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TopOrder {
-    /// The most frequent; among equals the latest.
+    /// The most frequent; among equals those that took most time, then the cause that was first seen last.
     #[default]
     Count,
     /// Those that took most time on the clock; among equals the most frequent.
     Time,
+}
+
+impl TopOrder {
+    /// Which of two sums comes first.
+    pub(crate) fn compare(self, a: &Taken, b: &Taken) -> std::cmp::Ordering {
+        let by_count = b.experiments.cmp(&a.experiments);
+        let by_time = b.wall.cmp(&a.wall);
+        match self {
+            Self::Count => by_count.then(by_time),
+            Self::Time => by_time.then(by_count),
+        }
+    }
+}
+
+/// A window in full hours since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: i64,
+    /// Not in it.
+    pub(crate) to: i64,
+}
+
+impl Span {
+    /// No hour that any clock says.
+    const NEVER: i64 = 24 * 1_000_000;
+
+    /// Nothing if all of time is asked for.
+    pub(crate) fn of(within: &Within) -> Option<Self> {
+        if within.since.is_none() && within.until.is_none() {
+            return None;
+        }
+        let hour = |at: Timestamp, more: i64| (at.as_millisecond().max(0) + more) / 3_600_000;
+        Some(Self {
+            from: within.since.map_or(0, |at| hour(at, 0)),
+            to: within.until.map_or(Self::NEVER, |at| hour(at, 3_599_999)),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn holds(self, at: Timestamp) -> bool {
+        (self.from..self.to).contains(&(at.as_millisecond() / 3_600_000))
+    }
 }
 
 /// What some experiments have taken.
@@ -76,6 +125,16 @@ fn in_seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Err
     to.serialize_f64(duration.as_secs_f64())
 }
 
+impl Taken {
+    /// Adds up. Dollars are rounded to a billionth, so that the order of many small sums does not matter.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.experiments += other.experiments;
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.dollars = ((self.dollars + other.dollars) * 1e9).round() / 1e9;
+    }
+}
+
 /// One cause of failure: how often, how much it took, and what got past it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SignatureCost {
@@ -93,6 +152,8 @@ pub struct SignatureCost {
     pub fix_suggestion: String,
     /// The experiment that failed so last.
     pub last: ExperimentId,
+    /// Its short number.
+    pub last_number: u64,
     /// When that started.
     pub last_at: Timestamp,
     /// How many failed so and what that took.
@@ -111,8 +172,14 @@ pub struct FixedBy {
     pub passed: ExperimentId,
     /// The passed one's short number.
     pub number: u64,
-    /// What was changed in between, in a line.
-    pub change: String,
+    /// What was changed in between, in words that name the number.
+    pub how: String,
+}
+
+impl From<PassedAfter> for FixedBy {
+    fn from(it: PassedAfter) -> Self {
+        Self { how: it.in_words(), number: it.passed.number(), failed: it.failed, passed: it.passed }
+    }
 }
 
 /// What experiments have taken, and how much of that was lost to failures.
@@ -134,6 +201,42 @@ pub struct Costs {
     pub by_origin: BTreeMap<Origin, Taken>,
     /// How many different causes there were.
     pub signatures: u64,
+}
+
+impl Costs {
+    /// Empty ones.
+    pub(crate) fn over(within: &Within) -> Self {
+        let span = Span::of(within);
+        let moment = |hour: i64| Timestamp::from_millisecond(hour * 3_600_000).ok();
+        Self {
+            from: span.filter(|_| within.since.is_some()).and_then(|span| moment(span.from)),
+            to: span.filter(|_| within.until.is_some()).and_then(|span| moment(span.to)),
+            ..Self::default()
+        }
+    }
+
+    /// Adds experiments that ended alike and were judged alike; says whether they were lost.
+    pub(crate) fn add(
+        &mut self,
+        status: Status,
+        category: Option<Category>,
+        origin: Option<Origin>,
+        taken: &Taken,
+    ) -> bool {
+        self.total.add(taken);
+        if status == Status::Rejected {
+            self.rejected.add(taken);
+        }
+        if !status.failed() {
+            return false;
+        }
+        self.lost.add(taken);
+        if let (Some(category), Some(origin)) = (category, origin) {
+            self.by_category.entry(category).or_default().add(taken);
+            self.by_origin.entry(origin).or_default().add(taken);
+        }
+        true
+    }
 }
 
 /// A rule of the policy and how many candidates it has refused.

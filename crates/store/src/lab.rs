@@ -1,8 +1,11 @@
 //! What the lab keeps here: runs of its loop, the candidates that they tried, and what failures cost.
 
+use jiff::Timestamp;
+
 use crate::{
-    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, Error, ExperimentId, NewCandidate,
-    NewExperiment, NewRun, Outcome, Owner, Run, RunEnd, RunId, Store,
+    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, Costs, Error, ExperimentId, NewCandidate,
+    NewExperiment, NewRun, Outcome, Owner, PolicyRefusals, Run, RunEnd, RunId, SignatureCost, Store,
+    TopQuery, Within,
 };
 
 impl Store {
@@ -88,5 +91,24 @@ impl Store {
     /// A candidate's source, untouched.
     pub async fn candidate_code(&self, id: &ExperimentId) -> Result<Vec<u8>, Error> {
         self.backend.candidate_code(id).await
+    }
+
+    // ---- costs ----
+
+    /// What experiments have taken and what of that was lost, from sums that are kept for all time, each day and each
+    /// hour: the answer takes as long as there are different causes, not as long as there are experiments.
+    pub async fn costs(&self, within: Within) -> Result<Costs, Error> {
+        self.backend.costs(within).await
+    }
+
+    /// The causes of failure that matter most, each with how often, how much, and what got past it. One that is judged
+    /// to be of two origins is named for each.
+    pub async fn top_signatures(&self, query: TopQuery) -> Result<Vec<SignatureCost>, Error> {
+        self.backend.top_signatures(query).await
+    }
+
+    /// Which rules of the policy have refused how many candidates, the most first.
+    pub async fn policy_refusals(&self, since: Option<Timestamp>) -> Result<Vec<PolicyRefusals>, Error> {
+        self.backend.policy_refusals(since).await
     }
 }

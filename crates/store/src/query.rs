@@ -205,6 +205,9 @@ pub struct PassedAfter {
     pub passed_command: CommandLine,
     /// When it started.
     pub passed_at: Timestamp,
+    /// Of a candidate of the lab: what was changed, in a line; empty if nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
 }
 
 impl PassedAfter {
@@ -212,6 +215,11 @@ impl PassedAfter {
     #[must_use]
     pub fn in_words(&self) -> String {
         let number = self.passed.number();
+        match self.change.as_deref() {
+            Some("") => return format!("passed unchanged when it was tested again (exp {number})"),
+            Some(change) => return format!("exp {number} passed with: {}", shortened(change, 120)),
+            None => {}
+        }
         if self.failed_command == self.passed_command {
             return format!("passed unchanged when it ran again (exp {number})");
         }

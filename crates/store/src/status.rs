@@ -56,6 +56,12 @@ impl Status {
         WORDS[self as usize].1
     }
 
+    /// Did it fail, or was its end not seen? What was only not good enough did not.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        matches!(self, Self::Failed | Self::TestFailed | Self::Lost)
+    }
+
     /// Did it succeed? Such runs are what failures are compared with.
     #[must_use]
     pub fn succeeded(self) -> bool {

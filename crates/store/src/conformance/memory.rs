@@ -9,6 +9,7 @@ use coroner_diagnosis::{Diagnosis, Reply};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+mod costs;
 mod lab;
 
 use super::found::fits;
@@ -36,6 +37,8 @@ struct State {
     replies: HashMap<String, (Reply, Timestamp)>,
     spending: HashMap<Date, Spent>,
     lab: lab::Lab,
+    /// Signatures in the order in which they were first seen.
+    seen: Vec<String>,
 }
 
 impl Memory {
@@ -72,6 +75,9 @@ impl State {
         let it = self.experiments.get_mut(&key).unwrap();
         if let Some(d) = &diagnosis {
             let known = (it.listed.started_at, cause_text(d));
+            if !self.seen.contains(&d.signature) {
+                self.seen.push(d.signature.clone());
+            }
             let first = self.signatures.entry(d.signature.clone()).or_insert(known);
             first.0 = first.0.min(it.listed.started_at);
         }
@@ -127,6 +133,10 @@ impl State {
     }
 
     fn passed_after(&self, failed: &Experiment) -> Option<PassedAfter> {
+        let key = self.find(&failed.listed.id).unwrap();
+        if self.lab.candidates.contains_key(&key) {
+            return self.candidate_passed_after(key);
+        }
         let (kind, command) = (&failed.listed.experiment_type, &failed.listed.command);
         let later = |same: &dyn Fn(&Listed) -> bool| {
             let mut passed = self.experiments.values().map(|e| &e.listed).filter(|e| e.status.succeeded());
@@ -142,6 +152,7 @@ impl State {
             passed: passed.id,
             passed_command: passed.command,
             passed_at: passed.started_at,
+            change: None,
         })
     }
 }

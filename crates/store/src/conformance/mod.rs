@@ -2,6 +2,7 @@
 //! the simplest thing that can pass them (`memory`), which keeps them honest; the next backend joins the table below.
 
 mod candidates;
+mod costs;
 mod found;
 mod given;
 mod keeping;
@@ -77,4 +78,6 @@ suite! {
     candidates:
         runs_are_kept_and_resumed a_code_is_tested_once a_candidate_is_kept_whole codes_come_back_untouched
         what_is_lost_is_tested_again eight_at_once_begin_each_code_once clean_up_takes_candidates_too;
+    costs:
+        what_was_lost_adds_up the_worst_come_first what_mended_a_candidate_is_known rules_that_refuse_are_counted;
 }

@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 
 use super::experiments::{self, moment, to_json};
 use super::runs::{self, number};
-use super::{Trouble, lookup};
+use super::{Trouble, list, lookup};
 use crate::{
     Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Error,
-    ExperimentId, NewCandidate, NewExperiment, Outcome, RunId, Status,
+    ExperimentId, Listed, NewCandidate, NewExperiment, Outcome, PassedAfter, RunId, Status,
 };
 
 /// Texts are small, and written once: rather small than fast.
@@ -294,4 +294,66 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<(i64, Candidate)> {
 /// Whole numbers, so that many small sums add up exactly.
 pub(super) fn nanodollars(dollars: f64) -> i64 {
     (dollars * NANO).round() as i64
+}
+
+/// So many steps of descent are gone for what got past a failure, and so many children looked at in each.
+const STEPS: usize = 3;
+const LOOKED_AT: usize = 40;
+
+/// The first that got past a candidate's failure: the same code tested again, or what was made from it.
+pub(super) fn passed_after(conn: &Connection, key: i64) -> Result<Option<PassedAfter>, Trouble> {
+    let failed = list::listed(conn, key)?;
+    let again: Option<i64> = conn
+        .prepare_cached(
+            "SELECT e.key FROM experiments e JOIN candidates c ON c.key = e.key
+             WHERE e.name = ?1 AND e.attempt > ?2
+               AND (e.status IN ('passed', 'adopted') OR e.status = 'rejected' AND c.metrics <> '{}')
+             ORDER BY e.attempt LIMIT 1",
+        )?
+        .query_row(params![failed.id.name(), failed.id.attempt()], |row| row.get(0))
+        .optional()?;
+    let found = match again {
+        Some(key) => Some((key, String::new())),
+        None => descendant(conn, key, &failed)?,
+    };
+    let Some((passed, change)) = found else { return Ok(None) };
+    let passed = list::listed(conn, passed)?;
+    Ok(Some(PassedAfter {
+        failed: failed.id,
+        failed_command: failed.command,
+        passed: passed.id,
+        passed_command: passed.command,
+        passed_at: passed.started_at,
+        change: Some(change),
+    }))
+}
+
+/// The nearest one that succeeded; or that ran and was measured, where the failure was one to run at all.
+fn descendant(conn: &Connection, key: i64, failed: &Listed) -> Result<Option<(i64, String)>, Trouble> {
+    let mut statement = conn.prepare_cached(
+        "SELECT l.child, c.change, e.status IN ('passed', 'adopted'),
+                e.status = 'rejected' AND ifnull(c.metrics, '{}') <> '{}' AND e.signature IS NOT f.signature
+         FROM experiments f JOIN lineage l ON l.parent = f.key JOIN candidates c ON c.key = l.child
+           JOIN experiments e ON e.key = l.child WHERE f.key = ?1 ORDER BY l.child LIMIT ?2",
+    )?;
+    let could_not_run = failed.status != Status::Rejected;
+    let mut parents = vec![key];
+    for _ in 0..STEPS {
+        let mut children = Vec::new();
+        for parent in parents {
+            let mut rows = statement.query(params![parent, LOOKED_AT])?;
+            while let Some(row) = rows.next()? {
+                let child = row.get(0)?;
+                if row.get(2)? || could_not_run && row.get(3)? {
+                    return Ok(Some((child, row.get(1)?)));
+                }
+                children.push(child);
+            }
+        }
+        children.sort_unstable();
+        children.dedup();
+        children.truncate(LOOKED_AT);
+        parents = children;
+    }
+    Ok(None)
 }

@@ -1,12 +1,13 @@
 //! What the lab asks of SQLite, handed to the writer or to a reader.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::{Sqlite, candidates, runs};
+use super::{Sqlite, candidates, costs, runs};
 use crate::backend::LabBackend;
 use crate::{
-    Candidate, CandidateBegun, CandidateRecord, Error, ExperimentId, NewCandidate, NewExperiment, NewRun,
-    Owner, Run, RunEnd, RunId,
+    Candidate, CandidateBegun, CandidateRecord, Costs, Error, ExperimentId, NewCandidate, NewExperiment,
+    NewRun, Owner, PolicyRefusals, Run, RunEnd, RunId, SignatureCost, TopQuery, Within,
 };
 
 #[async_trait]
@@ -60,5 +61,17 @@ impl LabBackend for Sqlite {
     async fn candidate_code(&self, id: &ExperimentId) -> Result<Vec<u8>, Error> {
         let id = id.clone();
         self.read(move |conn| candidates::code(conn, &id)).await
+    }
+
+    async fn costs(&self, within: Within) -> Result<Costs, Error> {
+        self.read(move |conn| costs::costs(conn, &within)).await
+    }
+
+    async fn top_signatures(&self, query: TopQuery) -> Result<Vec<SignatureCost>, Error> {
+        self.read(move |conn| costs::top(conn, &query)).await
+    }
+
+    async fn policy_refusals(&self, since: Option<Timestamp>) -> Result<Vec<PolicyRefusals>, Error> {
+        self.read(move |conn| costs::refusals(conn, since)).await
     }
 }

@@ -1,6 +1,7 @@
 //! Experiments in SQLite: one thread writes, a few connections read. Only this folder knows SQL.
 
 mod candidates;
+mod costs;
 mod experiments;
 mod lab;
 mod ledger;

@@ -138,6 +138,62 @@ mod tests {
     }
 
     #[test]
+    fn an_older_store_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let wait = Duration::from_secs(1);
+        let old = Connection::open(&path).unwrap();
+        prepare(&old, wait).unwrap();
+        let (_, first) = versions().next().unwrap();
+        old.execute_batch(first).unwrap();
+        // as version 1 wrote them
+        let exit = r#"{"end":{"kind":"exited","code":1},"wall":{"secs":1,"nanos":500000000},"cpu":{"secs":0,"nanos":250000000}}"#;
+        let kept = format!(
+            "INSERT INTO signatures (signature, words, first_seen) VALUES ('v1:a', 'died', 0);
+             INSERT INTO experiments (key, number, name, attempt, type, status, command, cwd) VALUES
+               (1 << 21, 1, 'a', 1, 'train', 'running', '[]', ''), (2 << 21, 2, 'b', 1, 'train', 'running', '[]', ''),
+               (3 << 21, 3, 'c', 1, '', 'passed', '[]', ''), (4 << 21, 4, 'd', 1, '', 'running', '[]', '');
+             UPDATE experiments SET exit = '{exit}', wall_us = 1500000 WHERE number IN (1, 3);
+             UPDATE experiments SET exit = 'null', wall_us = 70 WHERE number = 2;
+             UPDATE experiments SET status = 'failed', category = 'timeout', severity = 'high', origin = 'candidate',
+               signature = 1 WHERE number IN (1, 2);
+             INSERT INTO diagnoses VALUES (1 << 21, 'a', 'b', 1, 0, 'r', '{{\"cost_usd\": 0.004}}'), (2 << 21, 'a', 'b', 1, 0, 'r', '{{}}');"
+        );
+        old.execute_batch(&kept).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION).unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let conn = for_writing(&path, wait).unwrap();
+            assert_eq!(found(&conn).unwrap().schema, SCHEMA);
+            let sums = |scope: &str, hours: i64| {
+                conn.prepare(
+                    "SELECT status, signature, count, wall_us, cpu_us, nanodollars FROM losses
+                     WHERE scope = ?1 AND hours = ?2 ORDER BY status",
+                )
+                .unwrap()
+                .query_map(rusqlite::params![scope, hours], |row| {
+                    Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]))
+                })
+                .unwrap()
+                .collect::<Result<Vec<(String, [i64; 5])>, _>>()
+                .unwrap()
+            };
+            let failed = ("failed".to_owned(), [1, 2, 1_500_070, 250_000, 4_000_000]);
+            let passed = ("passed".to_owned(), [0, 1, 1_500_000, 250_000, 0]);
+            for hours in [0, 1, 24] {
+                assert_eq!(sums("", hours), [failed.clone(), passed.clone()], "{hours}");
+                assert_eq!(sums("type:train", hours), std::slice::from_ref(&failed), "{hours}");
+            }
+        }
+        // and what happens to them from now on is counted
+        let conn = for_writing(&path, wait).unwrap();
+        conn.execute_batch("DELETE FROM experiments").unwrap();
+        let left: i64 = conn.query_row("SELECT count(*) FROM losses", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0);
+    }
+
+    #[test]
     fn every_table_there_is_was_made_by_the_schema() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made").join("here.db");

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::Trouble;
 use super::experiments::moment;
 use super::list::{self, Facet};
 use super::text::any_of;
+use super::{Trouble, candidates};
 use crate::similarity::{self, ALIKE};
 use crate::{CommandLine, LogId, Occurrence, PassedAfter, SignatureStats, SimilarFailure, Summary};
 
@@ -53,11 +53,15 @@ fn newest_of(conn: &Connection, signature: i64, limit: usize) -> Result<Vec<i64>
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
-/// The first success after this failure: of the same command, or else of the same type.
-fn passed_after(conn: &Connection, key: i64) -> Result<Option<PassedAfter>, Trouble> {
-    let (kind, command): (String, String) = conn
-        .prepare_cached("SELECT type, command FROM experiments WHERE key = ?1")?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// The first success after this failure: of the same command, or else of the same type. A candidate's are those that
+/// were made from it: all candidates of a task are run by the same command.
+pub(super) fn passed_after(conn: &Connection, key: i64) -> Result<Option<PassedAfter>, Trouble> {
+    let (kind, command, is_candidate): (String, String, bool) = conn
+        .prepare_cached("SELECT type, command, run IS NOT NULL FROM experiments WHERE key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if is_candidate {
+        return candidates::passed_after(conn, key);
+    }
     let mut passed: Option<i64> = None;
     if command != "[]" {
         passed = first(
@@ -83,6 +87,7 @@ fn passed_after(conn: &Connection, key: i64) -> Result<Option<PassedAfter>, Trou
         passed: passed.id,
         passed_command: passed.command,
         passed_at: passed.started_at,
+        change: None,
     }))
 }
 

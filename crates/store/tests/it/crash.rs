@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use coroner_store::{Outcome, Query, Running, Status, Store};
+use coroner_store::{
+    CandidateBegun, CandidateOutcome, Cost, Error, Feedback, NewCandidate, NewRun, Outcome, Owner, Query,
+    RunId, Running, Status, Store,
+};
 use jiff::Timestamp;
 
 use crate::process::{Part, diagnosis, ended, given_folder, new, noise, open, read};
@@ -161,4 +164,117 @@ async fn several_processes_write_at_once() {
     assert_eq!(store.get("nightly").await.unwrap().listed.id.attempt(), 400);
     assert_eq!(store.signature_stats(&diagnosis().signature).await.unwrap().unwrap().count, 400);
     assert_eq!(store.health(true).await.unwrap().problems, Vec::<String>::new());
+}
+
+/// Candidates of one run, one after the other: those that are to be tested again first.
+#[tokio::test]
+#[ignore = "runs in a process of its own, and is killed"]
+async fn part_tests_candidates_until_it_is_killed() {
+    let Some(folder) = given_folder() else { return };
+    let store = open(&folder).await;
+    let run = match store.find_run("bare").await.unwrap() {
+        Some(run) => store.resume_run(run.id, Owner::this_process(), false).await.unwrap().id,
+        None => {
+            let new = NewRun {
+                task: "bare".to_owned(),
+                settings: serde_json::Value::Null,
+                seed: 1,
+                owner: Owner::this_process(),
+                started_at: Timestamp::now(),
+            };
+            store.start_run(new).await.unwrap()
+        }
+    };
+    let again: Vec<_> = store.to_rerun(run).await.unwrap().into_iter().map(|c| c.code_hash).collect();
+    let known = store.candidates(run).await.unwrap().len();
+    for hash in again.into_iter().chain((known..).map(|n| format!("{}", n / 2))) {
+        let code = format!("print({hash})").into_bytes();
+        let candidate = NewCandidate {
+            run,
+            code,
+            code_hash: hash.clone(),
+            generation: 1,
+            parents: Vec::new(),
+            repair_of: None,
+            proposer: "test".to_owned(),
+            change: String::new(),
+            feedback: Feedback::None,
+            proposal_cost: Cost { dollars: 0.001, ..Cost::default() },
+        };
+        let new = coroner_store::NewExperiment { id: None, ..new("any") };
+        match store.begin_candidate(new, candidate).await.unwrap() {
+            CandidateBegun::Known(_) => {}
+            CandidateBegun::Begun(id) => {
+                println!("said begun {hash}");
+                let outcome = Outcome { diagnosis: Some(diagnosis()), ..ended(Status::TestFailed) };
+                let result = serde_json::json!({"status": "test_failed", "adopted": false, "code": hash});
+                let came = CandidateOutcome { result, ..CandidateOutcome::default() };
+                store.finish_candidate(&id, outcome, came).await.unwrap();
+                println!("said ended {hash}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut begun, mut done) = (Vec::new(), Vec::new());
+    let mut run: Option<RunId> = None;
+    for after in [1, 2, 3, 5, 8, 13, 14, 21, 34, 40] {
+        let mut part = Part::start("crash::part_tests_candidates_until_it_is_killed", folder.path());
+        let mut said: Vec<_> = (0..after).filter_map(|_| part.hear()).collect();
+        if let Some(run) = run {
+            let store = open(folder.path()).await;
+            let held = store.resume_run(run, Owner::this_process(), false).await;
+            assert!(matches!(held, Err(Error::RunIsHeld { .. })), "one process at a time: {held:?}");
+            store.close().await.unwrap();
+        }
+        said.extend(part.kill());
+        for line in said {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["begun", hash] => begun.push(hash.to_owned()),
+                ["ended", hash] => done.push(hash.to_owned()),
+                // the last line may be cut off
+                _ => {}
+            }
+        }
+        let store = open(folder.path()).await;
+        store.close_orphans(Timestamp::now(), Running::seems_alive).await.unwrap();
+        run = store.find_run("bare").await.unwrap().map(|run| run.id);
+        let all = store.candidates(run.unwrap()).await.unwrap();
+        for it in &all {
+            assert_ne!(it.status, Status::Running);
+            // an end that was seen is the last one; one that was not is tested again, once
+            assert_eq!(it.rerun, it.status == Status::Lost && !it.replaced, "{it:?}");
+            assert!(!it.replaced || it.status == Status::Lost, "{it:?}");
+            let record = store.candidate(&it.id).await.unwrap().unwrap();
+            let expected = (it.status == Status::TestFailed).then_some(it.code_hash.as_str());
+            assert_eq!(
+                record.result.as_ref().and_then(|r| r["code"].as_str()),
+                expected,
+                "end and result are one"
+            );
+            assert_eq!(it.failure.is_some(), expected.is_some());
+        }
+        let current: Vec<_> = all.iter().filter(|it| !it.replaced).collect();
+        let hashes: std::collections::BTreeSet<_> = current.iter().map(|it| &it.code_hash).collect();
+        assert_eq!(hashes.len(), current.len(), "no code has two candidates");
+        for hash in &begun {
+            assert!(hashes.contains(hash), "{hash}");
+        }
+        for hash in &done {
+            let it = current.iter().find(|it| it.code_hash == *hash).unwrap();
+            assert_eq!(it.status, Status::TestFailed, "{hash}");
+        }
+        store.close().await.unwrap();
+    }
+    assert!(done.len() >= 40, "{}", done.len());
+    let each: std::collections::BTreeSet<_> = done.iter().collect();
+    assert_eq!(each.len(), done.len(), "no code has ended twice");
+    let store = open(folder.path()).await;
+    let costs = store.costs(coroner_store::Within::default()).await.unwrap();
+    let all = store.candidates(run.unwrap()).await.unwrap();
+    assert_eq!(costs.lost.experiments, all.len() as u64);
+    assert_eq!((costs.lost.dollars * 1000.0).round() as usize, all.len());
 }

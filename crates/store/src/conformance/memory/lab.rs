@@ -3,28 +3,30 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::{Memory, State, blank};
+use super::{Memory, State, blank, costs};
 use crate::backend::LabBackend;
 use crate::{
-    Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Error, Experiment,
-    ExperimentId, Liveness, NewCandidate, NewExperiment, NewRun, Owner, Run, RunEnd, RunId, RunState, Status,
+    Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Costs, Error, Experiment,
+    ExperimentId, Liveness, NewCandidate, NewExperiment, NewRun, Owner, PolicyRefusals, Run, RunEnd, RunId,
+    RunState, SignatureCost, Status, TopQuery, Within,
 };
 
 #[derive(Clone, Default)]
 pub(super) struct Lab {
     runs: Vec<Run>,
     /// By the key of the experiment.
-    candidates: BTreeMap<i64, Kept>,
+    pub(super) candidates: BTreeMap<i64, Kept>,
 }
 
 #[derive(Clone)]
-struct Kept {
-    new: NewCandidate,
+pub(super) struct Kept {
+    pub(super) new: NewCandidate,
     tries: u32,
     replaced: bool,
     rerun: bool,
-    outcome: Option<CandidateOutcome>,
+    pub(super) outcome: Option<CandidateOutcome>,
 }
 
 impl Lab {
@@ -225,5 +227,17 @@ impl LabBackend for Memory {
         let state = self.state();
         let kept = state.lab.candidates.get(&state.find(id)?);
         Ok(kept.ok_or_else(|| Error::NotACandidate { id: id.to_string() })?.new.code.clone())
+    }
+
+    async fn costs(&self, within: Within) -> Result<Costs, Error> {
+        Ok(costs::costs(&self.state(), &within))
+    }
+
+    async fn top_signatures(&self, query: TopQuery) -> Result<Vec<SignatureCost>, Error> {
+        Ok(costs::top(&self.state(), &query))
+    }
+
+    async fn policy_refusals(&self, since: Option<Timestamp>) -> Result<Vec<PolicyRefusals>, Error> {
+        Ok(costs::refusals(&self.state(), since))
     }
 }
