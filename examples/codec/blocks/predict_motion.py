@@ -5,7 +5,7 @@ import numpy as np
 REACH = 4
 PATCH = 16
 # How much better a movement must be than standing still.
-LAZINESS = 200.0
+LAZINESS = 500.0
 
 
 def patches(shape):
