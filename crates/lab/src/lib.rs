@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod attempt;
+pub mod evolve;
 pub mod propose;
 pub mod quantity;
 pub mod sandbox;
