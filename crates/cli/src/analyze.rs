@@ -91,6 +91,9 @@ fn save(
         id: args.id.clone(),
         experiment_type: args.kind.clone().unwrap_or_default(),
         at: Timestamp::now(),
+        command: coroner_store::CommandLine::default(),
+        exit: None,
+        reason: None,
         diagnosis: diagnosis.clone(),
         log,
     };

@@ -7,15 +7,17 @@ use jiff::civil::Date;
 
 use crate::logs::StoredLog;
 use crate::{
-    Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Costs, Error, Experiment,
-    ExperimentId, Health, LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, PolicyRefusals,
-    Pruned, Query, Retention, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureCost,
-    SignatureStats, SimilarFailure, Spent, Summary, TopQuery, Within,
+    By, Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Correction, Costs,
+    Credentials, Decision, Error, Experiment, ExperimentId, Group, GroupPage, GroupQuery, Happening, Health,
+    LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, PolicyRefusals, Pruned, Query, Replay,
+    Retention, Role, Ruling, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureCost,
+    SignatureStats, SimilarFailure, Spent, Step, Stretch, Summary, Token, TokenHash, TokenScope, TopQuery,
+    User, Votes, Within,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
 #[async_trait]
-pub(crate) trait Backend: LabBackend {
+pub(crate) trait Backend: LabBackend + DeskBackend {
     async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error>;
     /// Takes what ended as `Lost` too: its watcher turned out to be alive.
     async fn finish(
@@ -85,4 +87,95 @@ pub(crate) trait LabBackend: Send + Sync {
     async fn costs(&self, within: Within) -> Result<Costs, Error>;
     async fn top_signatures(&self, query: TopQuery) -> Result<Vec<SignatureCost>, Error>;
     async fn policy_refusals(&self, since: Option<Timestamp>) -> Result<Vec<PolicyRefusals>, Error>;
+}
+
+/// What the desk needs beside: groups and what people decided, who may look, what happens.
+#[async_trait]
+pub(crate) trait DeskBackend: Send + Sync {
+    async fn groups(&self, query: GroupQuery, now: Timestamp) -> Result<GroupPage, Error>;
+    async fn group(&self, signature: &str, now: Timestamp) -> Result<Option<Group>, Error>;
+    async fn decide(
+        &self,
+        signature: &str,
+        decision: Decision,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+    async fn join_groups(&self, signature: &str, lead: &str) -> Result<(), Error>;
+    async fn part_group(&self, signature: &str) -> Result<(), Error>;
+    async fn correct(
+        &self,
+        signature: &str,
+        ruling: Ruling,
+        by: &str,
+        now: Timestamp,
+        experiment: Option<&ExperimentId>,
+    ) -> Result<Correction, Error>;
+    async fn corrections(&self, signature: Option<&str>) -> Result<Vec<Correction>, Error>;
+    async fn vote(
+        &self,
+        id: &ExperimentId,
+        by: &str,
+        helpful: Option<bool>,
+        now: Timestamp,
+    ) -> Result<Votes, Error>;
+    async fn votes(&self, id: &ExperimentId) -> Result<Votes, Error>;
+    async fn beat(
+        &self,
+        id: &ExperimentId,
+        now: Timestamp,
+        patience: std::time::Duration,
+    ) -> Result<(), Error>;
+    async fn unheard(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error>;
+    async fn latest_happening(&self) -> Result<i64, Error>;
+    async fn happenings(&self, since: i64, limit: usize) -> Result<Vec<Happening>, Error>;
+    async fn series(&self, from: Timestamp, to: Timestamp, by: By, step: Step)
+    -> Result<Vec<Stretch>, Error>;
+    async fn add_user(&self, name: &str, role: Role, password: &str, now: Timestamp) -> Result<bool, Error>;
+    async fn users(&self) -> Result<Vec<User>, Error>;
+    async fn credentials(&self, name: &str) -> Result<Option<Credentials>, Error>;
+    async fn remove_user(&self, name: &str) -> Result<bool, Error>;
+    async fn set_password(&self, name: &str, password: &str) -> Result<bool, Error>;
+    async fn set_totp(&self, name: &str, secret: Option<Vec<u8>>) -> Result<bool, Error>;
+    async fn use_totp(&self, name: &str, step: i64) -> Result<bool, Error>;
+    async fn begin_session(
+        &self,
+        hash: TokenHash,
+        user: &str,
+        now: Timestamp,
+        ends: Timestamp,
+    ) -> Result<(), Error>;
+    async fn session(&self, hash: TokenHash, now: Timestamp) -> Result<Option<(String, Role)>, Error>;
+    async fn end_session(&self, hash: TokenHash) -> Result<(), Error>;
+    async fn add_token(
+        &self,
+        name: &str,
+        scope: TokenScope,
+        hash: TokenHash,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Option<Token>, Error>;
+    async fn tokens(&self) -> Result<Vec<Token>, Error>;
+    async fn token(&self, hash: TokenHash) -> Result<Option<Token>, Error>;
+    async fn token_used(&self, id: i64, now: Timestamp) -> Result<(), Error>;
+    async fn revoke_token(&self, name: &str, now: Timestamp) -> Result<bool, Error>;
+    async fn split_group(
+        &self,
+        signature: &str,
+        words: &str,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<String, Error>;
+    /// Moves some of those so far; true while there may be more.
+    async fn split_some(&self, signature: &str) -> Result<bool, Error>;
+    /// Of the failures before this key; where to go on, if there may be more.
+    async fn replay_some(
+        &self,
+        correction: i64,
+        apply: bool,
+        before: i64,
+    ) -> Result<(Replay, Option<i64>), Error>;
+    async fn take_back(&self, correction: i64, by: &str, now: Timestamp) -> Result<bool, Error>;
+    /// True while there may be more.
+    async fn restore_some(&self, correction: i64) -> Result<bool, Error>;
 }

@@ -194,6 +194,18 @@ pub enum Error {
         /// What the compressor says.
         detail: String,
     },
+    /// No failure has this signature.
+    #[error("no failure of signature `{signature}` was ever seen")]
+    NoGroup {
+        /// What was asked for.
+        signature: String,
+    },
+    /// No correction that is in force has this number.
+    #[error("no correction {id} is in force")]
+    NoCorrection {
+        /// What was asked for.
+        id: i64,
+    },
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,
@@ -214,6 +226,8 @@ impl Error {
                 | Self::AlreadyFinished { .. }
                 | Self::StillRunning { .. }
                 | Self::Cursor { .. }
+                | Self::NoGroup { .. }
+                | Self::NoCorrection { .. }
                 | Self::NoRun { .. }
                 | Self::RunIsHeld { .. }
                 | Self::NotACandidate { .. }

@@ -124,7 +124,7 @@ pub struct Outcome {
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// A failure that was not run by us: what `coroner analyze --save` keeps.
+/// A failure that was not run by us: what `coroner analyze --save` keeps, and what others report.
 #[derive(Debug, Clone)]
 pub struct SavedFailure {
     /// The caller's id. See [`crate::Store::save_diagnoses`] for one that is taken.
@@ -133,6 +133,12 @@ pub struct SavedFailure {
     pub experiment_type: String,
     /// When it failed, or was looked at.
     pub at: Timestamp,
+    /// What ran, where the caller says so.
+    pub command: CommandLine,
+    /// How it ended, where the caller says so.
+    pub exit: Option<Exit>,
+    /// A word on its end.
+    pub reason: Option<String>,
     /// Why it died.
     pub diagnosis: Diagnosis,
     /// What it printed.

@@ -10,12 +10,16 @@ mod candidate;
 #[cfg(test)]
 mod conformance;
 mod cost;
+mod desk;
 mod error;
 mod experiment;
+mod group;
+mod happening;
 mod lab;
 mod location;
 mod logs;
 mod owner;
+mod people;
 mod query;
 mod retention;
 mod run;
@@ -34,9 +38,15 @@ pub use experiment::{
     CommandLine, Experiment, ExperimentId, LogFacts, NewExperiment, Orphan, Outcome, Running, SavedAs,
     SavedFailure,
 };
+pub use group::{
+    Change, Correction, Decision, Group, GroupOrder, GroupPage, GroupQuery, GroupState, Replay, Ruling, Said,
+    TREND_DAYS, Votes,
+};
+pub use happening::{By, Happening, Step, Stretch, What};
 pub use location::Location;
 pub use logs::{Log, LogId, LogReader, LogWriter};
 pub use owner::{Liveness, Owner};
+pub use people::{Credentials, Role, Token, TokenHash, TokenScope, User};
 pub use query::{
     Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SignatureStats, SimilarFailure,
     Spent, Summary,

@@ -197,6 +197,9 @@ fn save(history: &History, diagnoses: Vec<Diagnosis>, runtime: &Runtime) -> Resu
         id: Some(diagnosis.experiment_id.clone()).filter(|id| !id.is_empty()),
         experiment_type: diagnosis.experiment_type.clone(),
         at,
+        command: coroner_store::CommandLine::default(),
+        exit: None,
+        reason: None,
         diagnosis,
         log: None,
     });

@@ -95,6 +95,9 @@ pub(crate) fn saved(id: Option<&str>, seconds: i64, diagnosis: Diagnosis, log: O
         id: id.map(str::to_owned),
         experiment_type: "batch".to_owned(),
         at: at(seconds),
+        command: CommandLine::default(),
+        exit: None,
+        reason: None,
         diagnosis,
         log,
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 mod costs;
+mod desk;
 mod lab;
 
 use super::found::fits;

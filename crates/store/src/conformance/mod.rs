@@ -3,6 +3,7 @@
 
 mod candidates;
 mod costs;
+mod desk;
 mod found;
 mod given;
 mod keeping;

@@ -58,6 +58,7 @@ fn is_slow(step: &str) -> bool {
 #[tokio::test]
 async fn every_statement_is_answered_by_an_index() {
     super::everything_on_sqlite().await;
+    super::desk::everything().await;
     let (store, folder) = super::sqlite().await;
     let conn = Connection::open(folder.path().join("test.db")).unwrap();
     let heard = HEARD.lock().unwrap().clone();

@@ -1,11 +1,11 @@
 //! The life of an experiment's row: begun, ended, diagnosed; and failures that others ran.
 
-use coroner_diagnosis::Diagnosis;
+use coroner_diagnosis::{Diagnosis, Exit};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::text::Words;
-use super::{Trouble, candidates};
+use super::{Trouble, candidates, corrections, groups};
 use crate::logs::{Log, LogData, LogFolder};
 use crate::query::shortened;
 use crate::similarity;
@@ -110,22 +110,8 @@ pub(super) fn finish(
         return Err(Error::StillRunning { id: id.to_string() }.into());
     }
     let (log, note) = keep_log(conn, folder, outcome.log.as_ref(), outcome.ended_at)?;
-    let exit = outcome.exit.as_ref();
-    conn.prepare_cached(
-        "UPDATE experiments SET ended_at = ?2, exit = ?3, wall_us = ?4, peak_memory = ?5, reason = ?6, log = ?7,
-         log_note = ?8, cpu_us = ?9 WHERE key = ?1",
-    )?
-    .execute(params![
-        key,
-        outcome.ended_at.as_millisecond(),
-        exit.map(to_json),
-        exit.map(|e| micros(e.wall)),
-        exit.and_then(|e| e.peak_memory).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        outcome.reason,
-        log.as_ref().map(LogId::as_bytes),
-        note,
-        exit.and_then(|e| e.cpu).map(micros),
-    ])?;
+    let (exit, reason) = (outcome.exit.as_ref(), outcome.reason.as_deref());
+    set_end(conn, key, exit, Some(outcome.ended_at), reason, log.as_ref(), note)?;
     if let Some(earlier) = earlier_log.map(LogId::from_bytes)
         && Some(earlier) != log
     {
@@ -153,16 +139,19 @@ pub(super) fn attach(conn: &Connection, id: &ExperimentId, diagnosis: &Diagnosis
 /// Anything else under the same id is another attempt.
 pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure) -> Result<SavedAs, Trouble> {
     let log = failure.log.as_ref().and_then(Log::facts).map(|facts| facts.id);
+    let diagnosis = &failure.diagnosis;
+    let part = groups::part_of(conn, &diagnosis.signature, &diagnosis.root_cause)?;
+    let signature = part.as_deref().unwrap_or(&diagnosis.signature);
     if let Some(name) = &failure.id
-        && let Some((key, id, status)) = same_failure(conn, name, log.as_ref(), &failure.diagnosis.signature)?
+        && let Some((key, id, status)) = same_failure(conn, name, log.as_ref(), signature)?
     {
-        set_diagnosis(conn, key, status, Some(&failure.diagnosis))?;
+        set_diagnosis(conn, key, status, Some(diagnosis))?;
         return Ok(SavedAs { id, replaced: true });
     }
     let row = NewRow {
         name: ExperimentId::name_for(failure.id)?,
         experiment_type: failure.experiment_type,
-        command: Vec::new(),
+        command: failure.command.0,
         cwd: String::new(),
         owner: None,
         at: failure.at,
@@ -170,10 +159,37 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
     };
     let (key, id) = row.insert(conn)?;
     let (log, note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
-    conn.prepare_cached("UPDATE experiments SET log = ?2, log_note = ?3 WHERE key = ?1")?
-        .execute(params![key, log.as_ref().map(LogId::as_bytes), note])?;
+    set_end(conn, key, failure.exit.as_ref(), None, failure.reason.as_deref(), log.as_ref(), note)?;
     set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
     Ok(SavedAs { id, replaced: false })
+}
+
+/// How an experiment ended, apart from its verdict.
+fn set_end(
+    conn: &Connection,
+    key: i64,
+    exit: Option<&Exit>,
+    at: Option<Timestamp>,
+    reason: Option<&str>,
+    log: Option<&LogId>,
+    note: Option<String>,
+) -> Result<(), Trouble> {
+    conn.prepare_cached(
+        "UPDATE experiments SET ended_at = ?2, exit = ?3, wall_us = ?4, peak_memory = ?5, reason = ?6, log = ?7,
+         log_note = ?8, cpu_us = ?9 WHERE key = ?1",
+    )?
+    .execute(params![
+        key,
+        at.map(Timestamp::as_millisecond),
+        exit.map(to_json),
+        exit.map(|e| micros(e.wall)),
+        exit.and_then(|e| e.peak_memory).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        reason,
+        log.map(LogId::as_bytes),
+        note,
+        exit.and_then(|e| e.cpu).map(micros),
+    ])?;
+    Ok(())
 }
 
 fn same_failure(
@@ -208,14 +224,29 @@ pub(super) fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String,
     Ok(found.ok_or_else(|| Error::NotFound { text: id.to_string() })?)
 }
 
-/// Status and diagnosis of an experiment, or that it has none; with everything that is found by them.
-fn set_diagnosis(
+/// Status and diagnosis of an experiment, or that it has none; with everything that is found by them. What people said
+/// of the signature counts over what is given.
+pub(super) fn set_diagnosis(
     conn: &Connection,
     key: i64,
     status: Status,
     diagnosis: Option<&Diagnosis>,
 ) -> Result<(), Trouble> {
-    let signature = diagnosis.map(|d| signature_of(conn, d, moment(key))).transpose()?;
+    let mut settled = diagnosis.cloned();
+    let mut signature = None;
+    if let Some(d) = &mut settled {
+        if let Some(part) = groups::part_of(conn, &d.signature, &d.root_cause)? {
+            d.signature = part;
+        }
+        let id = signature_of(conn, d, moment(key))?;
+        let correction = corrections::in_force(conn, id)?;
+        corrections::note(conn, key, correction.as_ref().map(|it| (it.id, &*d)))?;
+        if let Some(correction) = correction {
+            *d = corrections::overruled(d.clone(), &correction.ruling);
+        }
+        signature = Some(id);
+    }
+    let diagnosis = settled.as_ref();
     let words = Words {
         status: Some(status),
         category: diagnosis.map(|d| d.failure_category),

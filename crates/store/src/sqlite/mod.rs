@@ -1,13 +1,18 @@
 //! Experiments in SQLite: one thread writes, a few connections read. Only this folder knows SQL.
 
 mod candidates;
+mod corrections;
 mod costs;
+mod desk;
 mod experiments;
+mod groups;
+mod happenings;
 mod lab;
 mod ledger;
 mod list;
 mod lookup;
 mod open;
+mod people;
 mod prune;
 mod readers;
 mod related;

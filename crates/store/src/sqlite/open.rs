@@ -12,7 +12,7 @@ use crate::Error;
 use crate::logs::private_folder;
 
 /// The schema that this release writes.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 const SQL: &str = include_str!("schema.sql");
 

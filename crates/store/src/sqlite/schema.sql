@@ -297,3 +297,157 @@ CREATE TRIGGER experiment_removed_from_losses AFTER DELETE ON experiments WHEN o
   INSERT INTO book VALUES (old.key, old.type, old.run, old.signature, old.status, old.category, old.origin, -1,
     old.wall_us, old.cpu_us, old.nanodollars);
 END;
+
+-- v 3
+
+-- What the desk keeps: groups of failures and what people decided about them, who may look, and what has changed.
+
+-- One row for each signature. The counts are of the whole group, and stand with the signature that leads it.
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY,                -- signatures.id
+  lead INTEGER,                          -- the one that it was joined to; NULL: it leads
+  state TEXT NOT NULL DEFAULT 'open',    -- open, muted, resolved
+  count INTEGER NOT NULL DEFAULT 0,
+  first_seen INTEGER NOT NULL,           -- milliseconds
+  last_key INTEGER NOT NULL,             -- experiments.key of the latest that was ever seen
+  muted_until INTEGER,                   -- milliseconds; NULL: until somebody says otherwise
+  assignee TEXT,
+  decided_by TEXT,                       -- who set the state
+  decided_at INTEGER,                    -- milliseconds
+  reopened_at INTEGER                    -- milliseconds; when it was resolved and came again
+);
+CREATE INDEX groups_latest ON groups (state, last_key) WHERE lead IS NULL;
+CREATE INDEX groups_largest ON groups (state, count, id) WHERE lead IS NULL;
+CREATE INDEX groups_newest ON groups (state, first_seen, id) WHERE lead IS NULL;
+CREATE INDEX group_members ON groups (lead) WHERE lead IS NOT NULL;
+
+-- once, from what version 2 kept
+INSERT INTO groups (id, count, first_seen, last_key)
+  SELECT id, count, first_seen, ifnull((SELECT max(key) FROM experiments WHERE signature = signatures.id),
+    first_seen << 21) FROM signatures;
+
+CREATE TRIGGER failure_joins_its_group AFTER UPDATE OF signature ON experiments
+WHEN new.signature IS NOT old.signature BEGIN
+  UPDATE groups SET count = count - 1 WHERE id = (SELECT ifnull(lead, id) FROM groups WHERE id = old.signature);
+  INSERT INTO groups (id, first_seen, last_key) SELECT new.signature, new.key >> 21, new.key
+    WHERE new.signature IS NOT NULL ON CONFLICT DO NOTHING;
+  UPDATE groups SET
+    reopened_at = CASE WHEN state = 'resolved' AND new.key >> 21 > decided_at THEN new.key >> 21 ELSE reopened_at END,
+    state = CASE
+      WHEN state = 'resolved' AND new.key >> 21 > decided_at THEN 'open'
+      WHEN state = 'muted' AND new.key >> 21 > muted_until THEN 'open'
+      ELSE state END,
+    count = count + 1, first_seen = min(first_seen, new.key >> 21), last_key = max(last_key, new.key)
+    WHERE id = (SELECT ifnull(lead, id) FROM groups WHERE id = new.signature);
+END;
+CREATE TRIGGER failure_leaves_its_group AFTER DELETE ON experiments WHEN old.signature IS NOT NULL BEGIN
+  UPDATE groups SET count = count - 1 WHERE id = (SELECT ifnull(lead, id) FROM groups WHERE id = old.signature);
+END;
+
+-- Failures of a signature whose cause holds these words are of another signature.
+CREATE TABLE splits (
+  signature INTEGER NOT NULL,            -- signatures.id
+  words TEXT NOT NULL,
+  part TEXT NOT NULL,                    -- the other signature
+  by TEXT NOT NULL,
+  at INTEGER NOT NULL,                   -- milliseconds
+  PRIMARY KEY (signature, words)
+) WITHOUT ROWID;
+
+-- What people said failures of a signature are. What is NULL stays as it was judged.
+CREATE TABLE corrections (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  signature INTEGER NOT NULL,            -- signatures.id
+  category TEXT, severity TEXT, origin TEXT, cause TEXT, fix TEXT,
+  by TEXT NOT NULL,
+  at INTEGER NOT NULL,                   -- milliseconds
+  undone_by TEXT,
+  undone_at INTEGER                      -- milliseconds
+);
+CREATE UNIQUE INDEX corrections_in_force ON corrections (signature) WHERE undone_at IS NULL;
+CREATE INDEX corrections_of ON corrections (signature);
+
+-- Diagnoses as they were before a person's word took their place.
+CREATE TABLE overruled (
+  key INTEGER PRIMARY KEY,               -- experiments.key
+  correction INTEGER NOT NULL,
+  record TEXT NOT NULL                   -- JSON
+);
+CREATE INDEX overruled_by ON overruled (correction);
+
+-- Did a diagnosis help?
+CREATE TABLE votes (
+  key INTEGER NOT NULL,                  -- experiments.key
+  by TEXT NOT NULL,
+  helpful INTEGER NOT NULL,
+  at INTEGER NOT NULL,                   -- milliseconds
+  PRIMARY KEY (key, by)
+) WITHOUT ROWID;
+
+-- When those who report a run from elsewhere must say again that it runs.
+CREATE TABLE beats (
+  key INTEGER PRIMARY KEY,               -- experiments.key
+  patience INTEGER NOT NULL,             -- milliseconds
+  due INTEGER NOT NULL                   -- milliseconds
+);
+CREATE INDEX beats_due ON beats (due);
+
+CREATE TRIGGER experiment_forgotten AFTER DELETE ON experiments BEGIN
+  DELETE FROM overruled WHERE key = old.key;
+  DELETE FROM votes WHERE key = old.key;
+  DELETE FROM beats WHERE key = old.key;
+END;
+CREATE TRIGGER experiment_needs_no_beat AFTER UPDATE OF status ON experiments
+WHEN old.status = 'running' AND new.status <> 'running' BEGIN
+  DELETE FROM beats WHERE key = new.key;
+END;
+
+-- The last of what has happened, in its order, whoever wrote it: for those who look on.
+CREATE TABLE changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  key INTEGER NOT NULL,                  -- experiments.key
+  what TEXT NOT NULL                     -- started, ended, diagnosed
+);
+CREATE TRIGGER changes_are_few AFTER INSERT ON changes BEGIN
+  DELETE FROM changes WHERE id = new.id - 20000;
+END;
+CREATE TRIGGER start_is_a_change AFTER INSERT ON experiments WHEN new.status = 'running' BEGIN
+  INSERT INTO changes (key, what) VALUES (new.key, 'started');
+END;
+CREATE TRIGGER end_is_a_change AFTER UPDATE OF status ON experiments
+WHEN old.status IN ('running', 'lost') AND new.status NOT IN ('running', old.status)
+  OR new.status <> 'running' AND old.status = new.status AND old.category = '' AND new.category <> '' BEGIN
+  INSERT INTO changes (key, what) VALUES (new.key, 'ended');
+END;
+CREATE TRIGGER diagnosis_is_a_change AFTER UPDATE OF signature ON experiments
+WHEN old.status = new.status AND old.category <> '' AND (old.category, old.severity, old.origin, old.signature)
+  IS NOT (new.category, new.severity, new.origin, new.signature) BEGIN
+  INSERT INTO changes (key, what) VALUES (new.key, 'diagnosed');
+END;
+
+-- Who may look, and what may report. Of passwords and tokens only hashes are kept.
+CREATE TABLE users (
+  name TEXT PRIMARY KEY,
+  role TEXT NOT NULL,                    -- admin, viewer
+  password TEXT NOT NULL,                -- argon2id, PHC string
+  totp BLOB,                             -- the shared secret, where there is a second factor
+  totp_step INTEGER NOT NULL DEFAULT 0,  -- of the last code that was used: none counts twice
+  created_at INTEGER NOT NULL            -- milliseconds
+) WITHOUT ROWID;
+CREATE TABLE sessions (
+  hash BLOB PRIMARY KEY,                 -- SHA-256 of the token
+  user TEXT NOT NULL,
+  expires_at INTEGER NOT NULL            -- milliseconds
+) WITHOUT ROWID;
+CREATE INDEX sessions_of ON sessions (user);
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+CREATE TABLE tokens (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,
+  hash BLOB NOT NULL UNIQUE,             -- SHA-256 of the token
+  scope TEXT NOT NULL,                   -- report, read, admin
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,           -- milliseconds
+  last_used INTEGER,                     -- milliseconds, to the minute
+  revoked_at INTEGER                     -- milliseconds
+);
