@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::log::Log;
+use crate::terms::Category;
 
 /// A run as it was observed. Everything is optional but the log, which may be empty.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Capture {
     pub code: Option<Code>,
     /// How it ended, when somebody watched.
     pub exit: Option<Exit>,
+    /// What refused it before it ran.
+    pub refused: Option<Refusal>,
     /// What it printed.
     pub log: Log,
     /// What runs of the same kind printed that succeeded.
@@ -32,6 +35,33 @@ pub struct Code {
     pub name: Option<String>,
     /// The text.
     pub text: String,
+}
+
+/// What refused a candidate before it ran: observed, like an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The rule of the policy, or `syntax`, `source`, `entry-point`.
+    pub rule: String,
+    /// Where the rule stands: `built-in`, or a file.
+    pub policy: String,
+    /// What kind of failure it is.
+    pub category: Category,
+    /// "Forbidden import: os". Stands in the capture's error message.
+    pub message: String,
+    /// Why the rule is there.
+    pub why: String,
+    /// What to do: for the candidate's author, or for the policy's where it is a suspect.
+    pub fix: String,
+    /// 1-based line of the code.
+    pub line: u64,
+    /// 1-based, in characters.
+    pub column: u64,
+    /// Why this looks like a fault of the policy and not of the candidate, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
+    /// The messages of the other refusals, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
 }
 
 /// How a child ended and what it used, observed and never guessed from its text.

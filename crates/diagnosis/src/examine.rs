@@ -53,7 +53,8 @@ impl Examined<'_> {
     /// Does no rule say more than that something failed?
     #[must_use]
     pub fn is_unexplained(&self) -> bool {
-        !self.verdict.rule.starts_with("exit.") && self.strength.is_none_or(|s| s <= Strength::Generic)
+        let observed = self.verdict.rule.starts_with("exit.") || self.capture.refused.is_some();
+        !observed && self.strength.is_none_or(|s| s <= Strength::Generic)
     }
 
     /// A piece of the quotation that stands letter for letter in that line of the untouched source and is no secret.
@@ -110,14 +111,20 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
         .and_then(|p| p.fault.rule)
         .map(|r| rules.at(r).strength);
     let mut other_faults = others(capture, &placed, rules, &verdict, fault);
-    let code_line = chosen.and_then(|p| code_line(capture, &p));
+    let code_line = match &capture.refused {
+        Some(refusal) => has_line(capture, refusal.line),
+        None => chosen.and_then(|p| code_line(capture, &p)),
+    };
 
     let mut redactions = Counts::new();
     let redactor = &settings.redactor;
     let subject = chosen.map(|p| redactor.redact(p.log.clean(p.fault.spoken), &mut Counts::new()));
     let place =
         chosen.and_then(|p| p.fault.block.frame.as_ref()).map(|f| (f.file.as_str(), f.function.as_deref()));
-    let signature = Signature::new(&verdict.rule, subject.as_deref().unwrap_or(""), place);
+    let signature = match &capture.refused {
+        Some(refusal) => refusal.signature(),
+        None => Signature::new(&verdict.rule, subject.as_deref().unwrap_or(""), place),
+    };
     for v in std::iter::once(&mut verdict).chain(&mut other_faults) {
         v.cause = redactor.redact(&v.cause, &mut redactions);
         v.fix = redactor.redact(&v.fix, &mut redactions);
@@ -137,11 +144,18 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
     if let Some(p) = chosen.filter(|p| p.in_error) {
         cite(Source::Error, p.line(), cut(p.log, p.fault.spoken, CITED_WIDTH), Role::Cause);
     }
+    let refused = capture.refused.as_ref().map(|refusal| refusal.message.as_str());
+    let mut lines = capture.error_message.as_deref().unwrap_or("").lines().zip(1..);
+    if let Some(message) = refused
+        && let Some((_, line)) = lines.find(|(text, _)| text.contains(message))
+    {
+        cite(Source::Error, line, message, Role::Cause);
+    }
     if let (Some(line), Some(code)) = (code_line, &capture.code)
         && let Some(text) = code.text.lines().nth(line as usize - 1)
         && from_log.len() < MOST_CITED
     {
-        cite(Source::Code, line, text, Role::Context);
+        cite(Source::Code, line, text, if refused.is_some() { Role::Cause } else { Role::Context });
     }
     for (piece, role) in from_log {
         cite(Source::Log, capture.log.number(piece), cut(&capture.log, piece, CITED_WIDTH), role);
@@ -164,7 +178,6 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
 /// The line of the given code that the fault's frame names.
 fn code_line(capture: &Capture, placed: &Placed<'_>) -> Option<u64> {
     let code = capture.code.as_ref()?;
-    let lines = code.text.lines().count() as u64;
     let base = |p: &str| p.rsplit(['/', '\\']).next().map(str::to_owned);
     let line = match &placed.fault.block.frame {
         Some(frame) => {
@@ -178,6 +191,12 @@ fn code_line(capture: &Capture, placed: &Placed<'_>) -> Option<u64> {
             rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()?
         }
     };
+    has_line(capture, line)
+}
+
+/// The line, if the code has it.
+fn has_line(capture: &Capture, line: u64) -> Option<u64> {
+    let lines = capture.code.as_ref()?.text.lines().count() as u64;
     (1..=lines).contains(&line).then_some(line)
 }
 

@@ -16,6 +16,7 @@ mod prompt;
 mod question;
 mod record;
 mod redact;
+mod refused;
 mod rules;
 mod scan;
 mod signal;
@@ -24,7 +25,7 @@ mod sparse;
 mod terms;
 mod verdict;
 
-pub use capture::{Capture, Code, End, Exit, bytes, seconds, signal_name};
+pub use capture::{Capture, Code, End, Exit, Refusal, bytes, seconds, signal_name};
 pub use conclude::conclude;
 pub use diagnose::{Ask, DEFAULT_BUDGET, Settings, diagnose};
 pub use evidence::{Excerpt, ExcerptLine};

@@ -66,6 +66,9 @@ pub(crate) struct Judged {
 
 /// The verdict on a capture whose faults are known, the weightiest first.
 pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -> Judged {
+    if let Some(refusal) = &capture.refused {
+        return Judged { verdict: refusal.verdict(), fault: None };
+    }
     let spoken = choose(faults, rules);
     let text = spoken.map(|i| (i, of_rule(&faults[i], rules, capture)));
     if let Some(exit) = &capture.exit

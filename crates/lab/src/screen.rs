@@ -16,7 +16,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use coroner_diagnosis::Category;
+use coroner_diagnosis::{Capture, Category, Code, Refusal};
 use serde::{Deserialize, Serialize};
 
 pub use hash::CodeHash;
@@ -107,6 +107,49 @@ impl Screening {
             }
         }
         messages.join("; ")
+    }
+}
+
+impl Screening {
+    /// The refusal that tells most, for the diagnosis: the first that is the candidate's fault, and only if there is none
+    /// the first that looks like the policy's.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let first = self.findings.iter().find(|f| f.suspect.is_none()).or(self.findings.first())?;
+        let mut others: Vec<String> = Vec::new();
+        for finding in &self.findings {
+            if finding.message != first.message && !others.contains(&finding.message) {
+                others.push(finding.message.clone());
+            }
+        }
+        Some(Refusal {
+            rule: first.rule.clone(),
+            policy: self.policy.clone(),
+            category: first.category,
+            message: first.message.clone(),
+            why: first.why.clone(),
+            fix: if first.suspect.is_some() {
+                suspect::remedy(first, &self.policy)
+            } else {
+                first.instead.clone()
+            },
+            line: first.line,
+            column: first.column,
+            suspect: first.suspect.clone(),
+            others,
+        })
+    }
+
+    /// What the diagnosis starts from, if something refuses it.
+    #[must_use]
+    pub fn capture(&self, code: Code) -> Option<Capture> {
+        let refused = Some(self.refusal()?);
+        Some(Capture {
+            error_message: Some(self.error_message()),
+            code: Some(code),
+            refused,
+            ..Capture::default()
+        })
     }
 }
 

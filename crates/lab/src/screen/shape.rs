@@ -1,13 +1,14 @@
 //! What a module is made of, as far as its caller cares: functions with their parameters, names, imports.
 
+use coroner_diagnosis::Category;
 use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 use serde::{Deserialize, Serialize};
 
-use super::Screening;
 use super::refusal::Source;
 use super::scope::{Kind, Scope};
+use super::{Finding, Screening};
 
 /// A function of the module itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,31 @@ impl Function {
         format!("{}({})", self.name, shown.join(", "))
     }
 
+    /// A function as a task asks for it: "(frame, frame_index, config) -> bytes". `None` if that is no signature.
+    #[must_use]
+    pub fn wanted(name: &str, signature: &str) -> Option<Self> {
+        let text = format!("def {name}{}: ...\n", signature.trim());
+        let source = Source::new(&text);
+        let parsed = super::parse::on_a_deep_stack(|| {
+            let parsed = super::parse::parse(&source, super::PythonVersion { major: 3, minor: 15 }).ok()?;
+            let found = super::parse::syntax_errors(&source, &parsed);
+            match parsed.syntax().body.as_slice() {
+                [Stmt::FunctionDef(def)] if found.is_empty() => Some(Self::of(def, &source)),
+                _ => None,
+            }
+        });
+        parsed.flatten().filter(|function| function.name == name)
+    }
+
+    /// Can it be called as the other is?
+    fn takes_what(&self, wanted: &Self) -> bool {
+        let (least, most) = self.positional();
+        let (_, given) = wanted.positional();
+        let given = given.unwrap_or(least);
+        let needs_names = self.parameters.iter().any(|p| p.by_name_only && !p.has_default);
+        least <= given && most.is_none_or(|most| given <= most) && !needs_names
+    }
+
     fn of(def: &StmtFunctionDef, source: &Source<'_>) -> Self {
         let parameters = &def.parameters;
         let plain = |p: &ruff_python_ast::ParameterWithDefault, by_name_only| Parameter {
@@ -79,6 +105,66 @@ impl Function {
             line: source.place(def.name.start().to_usize()).line,
             is_async: def.is_async,
             parameters: all,
+        }
+    }
+}
+
+impl Screening {
+    /// Looks whether an entry point of the task is there and can be called as the task calls it.
+    pub fn require(&mut self, wanted: &Function) {
+        // a source that can't be parsed, or with names that can't be seen, is no evidence that something is missing
+        let unseen = self.unscreened.is_some()
+            || self.names_unknown
+            || self.findings.iter().any(|f| matches!(f.rule.as_str(), "syntax" | "source"));
+        if unseen {
+            return;
+        }
+        let finding = |message: String, why: &str, instead: String, line: u64| Finding {
+            rule: "entry-point".to_owned(),
+            category: Category::ValidationError,
+            message,
+            what: wanted.name.clone(),
+            why: why.to_owned(),
+            instead,
+            line,
+            column: 1,
+            text: String::new(),
+            suspect: None,
+        };
+        match self.functions.iter().find(|function| function.name == wanted.name) {
+            Some(function) if function.is_async && !wanted.is_async => self.findings.push(finding(
+                format!("Function '{}' is async, but is called as a plain function", wanted.name),
+                "What it returns would be a coroutine and not the result.",
+                format!("Define it as def {}.", wanted.signature()),
+                function.line,
+            )),
+            Some(function) if !function.takes_what(wanted) => self.findings.push(finding(
+                format!(
+                    "Function {} can't be called as the task calls it: {}",
+                    function.signature(),
+                    wanted.signature()
+                ),
+                "The task calls it with arguments by position.",
+                format!("Define it as def {}.", wanted.signature()),
+                function.line,
+            )),
+            Some(_) => {}
+            // bound in another way: a class, a partial, an import
+            None if self.names.binary_search(&wanted.name).is_ok() => {}
+            None => {
+                let others: Vec<&str> = self.functions.iter().map(|f| f.name.as_str()).take(5).collect();
+                let there = if others.is_empty() {
+                    "it defines no function".to_owned()
+                } else {
+                    format!("it defines {}", others.join(", "))
+                };
+                self.findings.push(finding(
+                    format!("Function '{}' not found in code", wanted.name),
+                    &format!("The task calls it, and {there}."),
+                    format!("Define def {} at the top level of the file.", wanted.signature()),
+                    1,
+                ));
+            }
         }
     }
 }

@@ -187,6 +187,27 @@ pub(super) fn of_attribute(base: Option<&str>, attr: &str) -> Option<String> {
     HARMLESS_ATTRIBUTES.contains(&attr).then(|| format!(".{attr} is an ordinary method and can do no harm"))
 }
 
+/// What to change in the policy.
+pub(super) fn remedy(finding: &Finding, policy: &str) -> String {
+    let (rule, what) = (&finding.rule, &finding.what);
+    let how = if finding.message.starts_with("Forbidden import") {
+        format!("add \"{what}\" to allow_modules")
+    } else if rule == "builtins" {
+        format!("add \"{what}\" to allow_builtins")
+    } else if rule == "async" {
+        "set allow_async = true".to_owned()
+    } else if policy == "built-in" {
+        format!("repeat rule {rule} without \"{what}\"")
+    } else {
+        format!("take \"{what}\" out of rule {rule}")
+    };
+    let file = match policy {
+        "built-in" => "a policy of your own that begins with `extend = true`",
+        file => file,
+    };
+    format!("Allow {what} in the policy: {how} in {file}. Until then: {}", finding.instead)
+}
+
 /// Puts a rule that has refused too many candidates under suspicion.
 pub(super) fn by_count(findings: &mut [Finding], policy: &Policy, refused: &BTreeMap<String, u64>) {
     for finding in findings {
