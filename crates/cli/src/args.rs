@@ -1,5 +1,6 @@
 //! The command line: every command, what it takes and what its exit statuses mean.
 
+mod check;
 mod diagnose;
 mod records;
 mod rules;
@@ -13,6 +14,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 use coroner_store::Status;
 
+pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
@@ -78,6 +80,7 @@ pub(crate) enum Command {
     Evidence(EvidenceArgs),
     List(ListArgs),
     Show(ShowArgs),
+    Check(CheckArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
     Serve(ServeArgs),

@@ -4,6 +4,7 @@ mod analyst;
 mod analyze;
 mod args;
 mod card;
+mod check;
 mod config;
 mod context;
 mod doctor;
@@ -55,6 +56,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Run(args) => run::run(args, context),
         Command::Analyze(args) => analyze::analyze(context, args),
         Command::Evidence(args) => analyze::evidence(context, args),
+        Command::Check(args) => check::check(context, args),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),
         Command::List(args) => list::list(args, context),

@@ -62,6 +62,12 @@ impl Finding {
     pub fn key(&self) -> String {
         format!("{}:{}", self.rule, self.what)
     }
+
+    /// What to do: in the candidate, or in the policy of that name where that is the suspect.
+    #[must_use]
+    pub fn fix(&self, policy: &str) -> String {
+        if self.suspect.is_some() { suspect::remedy(self, policy) } else { self.instead.clone() }
+    }
 }
 
 /// What is known of a candidate before it runs.

@@ -51,6 +51,7 @@ impl<'a> Autopsy<'a> {
             error_message: None,
             code: code(&args.command),
             exit: Some(outcome.exit.clone()),
+            refused: None,
             log: outcome.recent.log(),
             baselines: baseline(record).into_iter().collect(),
         };
