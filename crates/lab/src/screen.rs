@@ -235,7 +235,7 @@ fn look(text: &str, policy: &Policy, python: PythonVersion) -> Screening {
 /// The source as text, or why it is none.
 fn readable(source: &[u8]) -> Result<&str, Box<Finding>> {
     if source.len() > LARGEST_SOURCE {
-        return Err(Box::new(refusal::too_large(source.len())));
+        return Err(Box::new(refusal::too_large()));
     }
     if source.is_empty() {
         return Err(Box::new(refusal::empty("The candidate is empty: the file has no bytes")));

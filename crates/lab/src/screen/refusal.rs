@@ -93,14 +93,10 @@ fn of_source(category: Category, message: String, why: &str, instead: &str) -> F
     }
 }
 
-pub(super) fn too_large(size: usize) -> Finding {
+pub(super) fn too_large() -> Finding {
     of_source(
         Category::ValidationError,
-        format!(
-            "The candidate is too large: {}, the limit is {}",
-            bytes(size as u64),
-            bytes(LARGEST_SOURCE as u64)
-        ),
+        format!("The candidate is too large: more than {}", bytes(LARGEST_SOURCE as u64)),
         "A program of that size is data, or a reply that went wrong.",
         "Compute the data or read it from the inputs, and keep the program small.",
     )

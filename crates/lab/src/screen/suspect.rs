@@ -205,7 +205,8 @@ pub(super) fn remedy(finding: &Finding, policy: &str) -> String {
         "built-in" => "a policy of your own that begins with `extend = true`",
         file => file,
     };
-    format!("Allow {what} in the policy: {how} in {file}. Until then: {}", finding.instead)
+    let meanwhile = if finding.instead.is_empty() { "Do without it." } else { &finding.instead };
+    format!("Allow {what} in the policy: {how} in {file}. Until then: {meanwhile}")
 }
 
 /// Puts a rule that has refused too many candidates under suspicion.

@@ -31,7 +31,8 @@ pub(super) fn walk(module: &ModModule, source: &Source<'_>, policy: &Policy) -> 
     walker.visit_body(&module.body);
     let (mut findings, mut notes) = (walker.findings, walker.notes);
     for found in [&mut findings, &mut notes] {
-        found.sort_by_key(|f| (f.line, f.column));
+        // of those that begin at one place, what is inside the other comes first
+        found.sort_by_key(|f| (f.line, f.column, f.text.len()));
         // the same at another place says nothing new
         let mut said: HashSet<(String, String)> = HashSet::new();
         found.retain(|f| said.insert((f.rule.clone(), f.message.clone())));
