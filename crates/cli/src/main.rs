@@ -31,6 +31,10 @@ use clap::Parser;
 use context::{Context, Failed, complain};
 
 fn main() -> ExitCode {
+    // before anything that takes time: a sandbox starts this binary as the parent of what it runs
+    if let Some(status) = coroner_lab::sandbox::take_over() {
+        return status;
+    }
     let Cli { global, command } = Cli::parse();
     let env = environment::Environment::of_this_process();
     let context = match Context::new(&global, env.clone()) {

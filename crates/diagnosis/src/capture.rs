@@ -98,6 +98,11 @@ pub enum End {
         /// The limit.
         limit: Duration,
     },
+    /// Our own limit of processor time ended it.
+    CpuLimit {
+        /// The limit of each of its processes.
+        limit: Duration,
+    },
     /// Our own memory limit ended it.
     MemoryLimit {
         /// The limit in bytes.
@@ -133,6 +138,9 @@ impl std::fmt::Display for End {
             Self::Exited { code } => write!(f, "exit status {code}"),
             Self::Signaled { signal } => write!(f, "signal {signal} ({})", signal_name(*signal)),
             Self::TimedOut { limit } => write!(f, "stopped by our time limit of {}", seconds(*limit)),
+            Self::CpuLimit { limit } => {
+                write!(f, "stopped by our limit of {} of processor time", seconds(*limit))
+            }
             Self::MemoryLimit { limit } => write!(f, "stopped by our memory limit of {}", bytes(*limit)),
             Self::OomKilled => f.write_str("killed by the kernel for lack of memory"),
             Self::OutputLimit { limit } => write!(f, "stopped by our output limit of {}", bytes(*limit)),

@@ -5,6 +5,7 @@ mod block;
 mod capture;
 mod clean;
 mod conclude;
+mod confined;
 mod diagnose;
 mod evidence;
 mod examine;
@@ -27,6 +28,7 @@ mod verdict;
 
 pub use capture::{Capture, Code, End, Exit, Refusal, bytes, seconds, signal_name};
 pub use conclude::conclude;
+pub use confined::{Confined, Denied};
 pub use diagnose::{Ask, DEFAULT_BUDGET, Settings, diagnose};
 pub use evidence::{Excerpt, ExcerptLine};
 pub use examine::{Examined, examine};

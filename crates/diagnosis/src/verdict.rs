@@ -180,6 +180,15 @@ fn observed(end: &End, faults: &[Placed<'_>], text: Option<&Verdict>) -> Option<
                 seconds(*limit)
             ),
         },
+        End::CpuLimit { limit } => Facts {
+            rule: "exit.cpu-limit",
+            category: Category::Timeout,
+            severity: Severity::Medium,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It used up its {} of processor time and was not done.{doing}", seconds(*limit)),
+            fix: "Make it compute less (fewer steps, smaller input, vectorised loops), or raise the limit of processor time.".into(),
+        },
         End::MemoryLimit { limit } => Facts {
             rule: "exit.memory-limit",
             category: Category::ResourceError,

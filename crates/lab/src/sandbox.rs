@@ -1,13 +1,35 @@
 //! Runs a command where it can do no harm, and says how it ended and what it tried.
 
+mod cgroup;
+mod confine;
+mod descriptors;
+mod error;
+mod folder;
+mod identity;
+mod inner;
+mod laid;
+mod mounts;
+mod orders;
+mod output;
+mod probe;
+mod stop;
+mod trial;
+mod watch;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use coroner_diagnosis::Exit;
+pub use coroner_diagnosis::{Confined, Denied};
 use serde::{Deserialize, Serialize};
+
+pub use error::SandboxError;
+pub use stop::Stop;
 
 /// How much protects the machine, the strongest first. What each has is in `docs/sandbox.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +42,124 @@ pub enum Level {
     C,
     /// seccomp and resource limits alone: files are not protected.
     D,
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::C => "C",
+            Self::D => "D",
+        })
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "A" | "a" => Ok(Self::A),
+            "B" | "b" => Ok(Self::B),
+            "C" | "c" => Ok(Self::C),
+            "D" | "d" => Ok(Self::D),
+            _ => Err(format!("`{text}` is not a level of protection: A, B, C or D")),
+        }
+    }
+}
+
+/// Must be called first thing in `main` of the binary that `Sandbox::probe` is given: it is the inner side of the sandbox
+/// when it was started as that. `None` if it was not.
+#[must_use]
+pub fn take_over() -> Option<ExitCode> {
+    let mut words = std::env::args_os();
+    let name = words.next()?;
+    if Path::new(&name).file_name()? != orders::NAME {
+        return None;
+    }
+    match words.next() {
+        None => Some(inner::main()),
+        Some(word) if word == trial::WORD => Some(trial::main(words)),
+        Some(_) => Some(ExitCode::FAILURE),
+    }
+}
+
+/// What this machine gives, as a self-test has shown; runs plans.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    helper: PathBuf,
+    scratch: PathBuf,
+    identity: identity::Identity,
+    cgroup: Option<cgroup::Parent>,
+    /// `None` if not even the weakest works.
+    best: Option<Level>,
+    layers: Layers,
+    missing: Vec<String>,
+}
+
+impl Sandbox {
+    /// Tries which level this machine gives, by running something that tries to get out: about 30 ms, so keep it.
+    /// `helper` is our own binary, whose `main` begins with [`take_over`].
+    #[must_use]
+    pub fn probe(helper: &Path) -> Self {
+        Self::probe_from(helper, Level::A)
+    }
+
+    /// The same without levels above `strongest`, to see what a program does where less is possible.
+    #[must_use]
+    pub fn probe_from(helper: &Path, strongest: Level) -> Self {
+        probe::probe(helper, strongest)
+    }
+
+    /// What protects: the level, and what it consists of.
+    #[must_use]
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The best that there is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.best.unwrap_or(Level::D)
+    }
+
+    /// Why there is no better level, each with what to do.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// Is there a sandbox at least as strong as `wanted`? The error says what to do.
+    pub fn require(&self, wanted: Level) -> Result<Level, SandboxError> {
+        match self.best {
+            Some(best) if best <= wanted => Ok(best),
+            best => Err(SandboxError::TooWeak { wanted, best, advice: self.missing.join("; ") }),
+        }
+    }
+
+    /// Runs it to its end. What it prints, both streams in the order of printing, goes to `output` as it comes, cut as
+    /// `plan.limits` say. Whatever happens, nothing of it is left when this returns.
+    pub fn run(
+        &self,
+        plan: Plan,
+        stop: &Stop,
+        output: &mut (dyn Write + Send),
+    ) -> Result<Report, SandboxError> {
+        let level = self.require(plan.at_least)?;
+        confine::confine(self, level, plan, stop, watch::Outputs::Merged(output))
+    }
+
+    /// The same with standard output and standard error kept apart; the limits are for each.
+    pub fn run_apart(
+        &self,
+        plan: Plan,
+        stop: &Stop,
+        output: &mut (dyn Write + Send),
+        errors: &mut (dyn Write + Send),
+    ) -> Result<Report, SandboxError> {
+        let level = self.require(plan.at_least)?;
+        confine::confine(self, level, plan, stop, watch::Outputs::Apart(output, errors))
+    }
 }
 
 /// What is to run. Words of `command`, values of `env`, and `cwd` may hold `{root}`: the place under which `shown` lies,
@@ -63,10 +203,20 @@ pub enum Shown {
     },
 }
 
+impl Shown {
+    /// Where the command sees it.
+    #[must_use]
+    pub fn to(&self) -> &Path {
+        match self {
+            Self::File { to, .. } | Self::Host { to, .. } => to,
+        }
+    }
+}
+
 /// A descriptor that the command inherits.
 #[derive(Debug)]
 pub struct Channel {
-    /// Its number inside, 3 or more.
+    /// Its number inside: 3 or more, or 0 for standard input, which otherwise is empty.
     pub number: i32,
     /// Our side's counterpart stays with the caller.
     pub end: OwnedFd,
@@ -135,15 +285,20 @@ pub struct Report {
     pub limits: Limits,
 }
 
-/// A system call that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Denied {
-    /// Its name ("socket").
-    pub call: String,
-    /// What it was about, where that can be told ("AF_INET"); as the process claimed.
-    pub detail: String,
-    /// How often.
-    pub count: u64,
+impl Report {
+    /// What a diagnosis has to know of it.
+    #[must_use]
+    pub fn confined(&self) -> Confined {
+        Confined {
+            level: self.layers.level.to_string(),
+            layers: self.layers.layers.clone(),
+            unprotected: self.layers.unprotected.clone(),
+            denied: self.denied.clone(),
+            output_dropped: self.output_dropped,
+            survivors: self.survivors,
+            rules_were_known: false,
+        }
+    }
 }
 
 /// What protects the machine, as a self-test showed.

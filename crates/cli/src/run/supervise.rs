@@ -10,7 +10,7 @@ use coroner_diagnosis::{End, Exit};
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group};
-use signal_hook::consts::signal::{SIGCHLD, SIGINT, SIGKILL, SIGPIPE, SIGTSTP, SIGWINCH};
+use signal_hook::consts::signal::{SIGCHLD, SIGINT, SIGKILL, SIGPIPE, SIGTSTP, SIGWINCH, SIGXCPU};
 
 use super::log::{Capped, LogFacts, Recent, Shared};
 use super::memory::{Look, OomKills, Watch};
@@ -304,6 +304,8 @@ fn left_behind() -> usize {
 fn code(end: &End, status: WaitStatus) -> i32 {
     match end {
         End::TimedOut { .. } => 124,
+        // what a shell shows for SIGXCPU
+        End::CpuLimit { .. } => 128 + SIGXCPU,
         End::MemoryLimit { .. } | End::OutputLimit { .. } | End::OomKilled => 128 + SIGKILL,
         End::Signaled { signal } => 128 + signal,
         End::NotStarted { code, .. } => *code,
