@@ -2,6 +2,7 @@
 
 mod check;
 mod diagnose;
+mod people;
 mod records;
 mod rules;
 mod run;
@@ -16,6 +17,7 @@ use coroner_store::Status;
 
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
+pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;
@@ -84,6 +86,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     Rules(RulesArgs),
     Serve(ServeArgs),
+    User(UserArgs),
+    Token(TokenArgs),
     Doctor(DoctorArgs),
     Prune(PruneArgs),
     Completions(CompletionsArgs),
@@ -102,6 +106,8 @@ macro_rules! word {
 word!(category, coroner_diagnosis::Category);
 word!(severity, coroner_diagnosis::Severity);
 word!(origin, coroner_diagnosis::Origin);
+word!(role, coroner_store::Role);
+word!(scope, coroner_store::TokenScope);
 
 fn status() -> impl TypedValueParser<Value = Status> {
     PossibleValuesParser::new(Status::all().map(Status::as_str)).try_map(|text| text.parse::<Status>())
@@ -132,7 +138,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            15,
+            24,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

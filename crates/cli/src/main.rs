@@ -14,6 +14,7 @@ mod history;
 mod kept;
 mod list;
 mod manual;
+mod people;
 mod printable;
 mod prune;
 mod quantities;
@@ -67,6 +68,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),
         Command::Serve(args) => serve::serve(args, context),
+        Command::User(args) => people::user(args, context),
+        Command::Token(args) => people::token(args, context),
         Command::Doctor(args) => doctor::doctor(args, context),
         Command::Completions(args) => manual::completions(args, context),
         Command::Man(args) => manual::man(args, context),

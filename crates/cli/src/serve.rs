@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use coroner_diagnosis::{Capture, Diagnosis, conclude};
 use coroner_server::{Desk, Settings};
-use coroner_store::Store;
+use coroner_store::{Role, Store};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::analyst::{Analyst, now};
@@ -27,6 +28,9 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
     let address = listener.local_addr().map_err(anyhow::Error::new)?;
     let settings = settings(args, context, address)?;
     let store = runtime.block_on(Store::open(&context.store_url()))?;
+    if settings.auth {
+        somebody_may(&store, &runtime, address)?;
+    }
     close_orphans(&store, context, &runtime).iter().for_each(|note| context.note(note));
     let analyst = Analyst::new(context, args.offline, Some(&store), Arc::clone(&runtime))?;
     let desk = Desk::new(store.clone(), Arc::new(Judge(analyst)), settings);
@@ -55,17 +59,24 @@ fn settings(args: &ServeArgs, context: &Context, address: SocketAddr) -> Result<
         Auth::Off => false,
         Auth::Auto => beyond,
     };
-    if auth {
-        return Err(Failed::Input(anyhow!(
-            "{address} can be reached from other machines, and this desk can't tell yet who asks; listen on 127.0.0.1, \
-             or give --no-auth if everybody who reaches the port may read and change everything"
-        )));
-    }
-    if beyond {
+    if beyond && !auth {
         context
             .note(&format!("whoever reaches {address} may read, report and change everything (--no-auth)"));
     }
-    Ok(Settings { auth, public_url: context.config.serve.public_url.clone(), ..Settings::default() })
+    let public_url = context.config.serve.public_url.clone();
+    Ok(Settings { auth, public_url, any_host: beyond, ..Settings::default() })
+}
+
+/// Where people must say who they are, there is somebody who may.
+fn somebody_may(store: &Store, runtime: &Runtime, address: SocketAddr) -> Result<(), Failed> {
+    let users = runtime.block_on(store.users())?;
+    if users.iter().any(|user| user.role == Role::Admin) {
+        return Ok(());
+    }
+    Err(Failed::Input(anyhow!(
+        "whoever reaches {address} must log in, and there is no admin yet; make one with `coroner user add NAME`, or give \
+         --no-auth if everybody who reaches the port may read and change everything"
+    )))
 }
 
 /// Done when SIGINT or SIGTERM arrives.

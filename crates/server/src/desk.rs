@@ -8,6 +8,14 @@ use coroner_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::Throttle;
+use crate::auth::login::Pending;
+use crate::live::Live;
+use crate::metrics::Figures;
+
+/// So many failures wait for a model at most; what comes beyond keeps what the rules said.
+const EXPLAINED: usize = 256;
+
 /// Who says why a run failed. Its calls may block, so they are made where that is allowed.
 pub trait Analyst: Send + Sync {
     /// With everything that is configured, a model included: may take as long as a model takes.
@@ -31,13 +39,15 @@ pub struct Settings {
     pub auth: bool,
     /// Where people reach the desk (`https://coroner.example`), for links and cookies. Unknown: from the request.
     pub public_url: Option<String>,
+    /// Where nobody is asked who they are: answer under any name, not only under an address of this machine?
+    pub any_host: bool,
     /// How much is taken and how long is waited.
     pub limits: Limits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { auth: true, public_url: None, limits: Limits::default() }
+        Self { auth: true, public_url: None, any_host: false, limits: Limits::default() }
     }
 }
 
@@ -48,6 +58,8 @@ pub struct Limits {
     pub connections: usize,
     /// Requests that are being answered at the same time.
     pub requests: usize,
+    /// Logs that are being sent to us at the same time.
+    pub uploads: usize,
     /// Clients of live events.
     pub live_clients: usize,
     /// How long a request's head may take to arrive.
@@ -67,6 +79,7 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             requests: 512,
+            uploads: 128,
             live_clients: 10_000,
             head: Duration::from_secs(10),
             answer: Duration::from_secs(30),
@@ -87,7 +100,13 @@ struct Inner {
     settings: Settings,
     started_at: Timestamp,
     busy: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     ending: watch::Sender<bool>,
+    throttle: Throttle,
+    pending: Pending,
+    live: Live,
+    figures: Figures,
+    explain: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -102,7 +121,20 @@ impl Desk {
     pub fn new(store: Store, analyst: Arc<dyn Analyst>, settings: Settings) -> Self {
         let busy = Arc::new(Semaphore::new(settings.limits.requests));
         let (ending, _) = watch::channel(false);
-        Self(Arc::new(Inner { store, analyst, settings, started_at: Timestamp::now(), busy, ending }))
+        Self(Arc::new(Inner {
+            store,
+            analyst,
+            started_at: Timestamp::now(),
+            busy,
+            uploads: Arc::new(Semaphore::new(settings.limits.uploads)),
+            ending,
+            throttle: Throttle::default(),
+            pending: Pending::default(),
+            live: Live::new(settings.limits.live_clients),
+            figures: Figures::default(),
+            explain: Arc::new(Semaphore::new(EXPLAINED)),
+            settings,
+        }))
     }
 
     /// Experiments, diagnoses, logs.
@@ -129,8 +161,43 @@ impl Desk {
         self.0.started_at
     }
 
+    pub(crate) fn throttle(&self) -> &Throttle {
+        &self.0.throttle
+    }
+
+    pub(crate) fn pending(&self) -> &Pending {
+        &self.0.pending
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.0.live
+    }
+
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.0.figures
+    }
+
+    pub(crate) fn uploads(&self) -> &Arc<Semaphore> {
+        &self.0.uploads
+    }
+
+    /// Diagnoses that wait for a model.
+    pub(crate) fn explain(&self) -> &Arc<Semaphore> {
+        &self.0.explain
+    }
+
+    /// Do browsers reach the desk over TLS?
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.settings.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
     pub(crate) fn busy(&self) -> &Arc<Semaphore> {
         &self.0.busy
+    }
+
+    /// Becomes true when the desk is to close: what lasts (live events) ends then.
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.0.ending.subscribe()
     }
 
     pub(crate) fn end(&self) {

@@ -52,6 +52,15 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
+    /// It does not go with what is there.
+    pub(crate) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    pub(crate) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
     /// Our own fault. What exactly goes to our own output, not to whoever asks.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed inside the desk")
@@ -110,7 +119,10 @@ impl From<Error> for Failure {
         let text = error.to_string();
         match error {
             Error::NotFound { text } => Self::not_found(format!("no experiment `{text}` in the store")),
-            Error::NoLog { .. } => Self::not_found(text),
+            Error::NoLog { .. }
+            | Error::NoGroup { .. }
+            | Error::NoCorrection { .. }
+            | Error::NotACandidate { .. } => Self::not_found(text),
             Error::Ambiguous { .. } => Self::new(StatusCode::CONFLICT, "ambiguous", text),
             Error::AlreadyFinished { .. } => Self::new(StatusCode::CONFLICT, "already_ended", text),
             Error::StillRunning { .. } => Self::new(StatusCode::CONFLICT, "still_running", text),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -27,6 +27,7 @@ pub(crate) struct RequestId(pub(crate) String);
 pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let id = RequestId(given_id(&request).unwrap_or_else(new_id));
     let path = request.uri().path().to_owned();
+    let begun = Instant::now();
     request.extensions_mut().insert(id.clone());
     let handled = AssertUnwindSafe(limited(&desk, request, next)).catch_unwind().await;
     let response = handled.unwrap_or_else(|_| {
@@ -34,6 +35,7 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
         Failure::internal().into_response()
     });
     let mut response = in_words(response, &path, &id.0);
+    desk.figures().answered(response.status().as_u16(), begun.elapsed());
     if response.status().is_server_error() {
         complain(&format!("request {}: {path}: answered {}", id.0, response.status()));
     }

@@ -5,12 +5,20 @@
 #![warn(missing_docs)]
 
 mod api;
+mod auth;
+mod autopsy;
 mod desk;
 mod failure;
 mod guard;
+mod ingest;
+mod live;
+mod metrics;
+mod reference;
 mod router;
 mod serve;
+mod unpack;
 
+pub use auth::{hash as token_hash, hash_password, new_token, new_totp_secret, totp_uri};
 pub use desk::{Analyst, Desk, Limits, Settings};
 pub use router::router;
 pub use serve::serve;

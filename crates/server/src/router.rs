@@ -5,12 +5,17 @@ use axum::middleware::from_fn_with_state;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Desk, api, guard};
+use crate::{Desk, api, auth, guard, live, metrics, reference};
 
 /// Everything that the desk answers.
 pub fn router(desk: Desk) -> Router {
-    let (routes, _document) = OpenApiRouter::new().merge(api::routes()).split_for_parts();
-    routes
+    let routes = OpenApiRouter::new()
+        .merge(api::routes())
+        .merge(auth::routes())
+        .merge(live::routes())
+        .merge(metrics::routes());
+    reference::with_reference(routes)
+        .layer(from_fn_with_state(desk.clone(), auth::authenticate))
         .layer(CompressionLayer::new().gzip(true))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)

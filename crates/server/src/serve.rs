@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
+use coroner_store::{Outcome, Status};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -19,6 +21,8 @@ use crate::{Desk, router};
 /// Lines and headers of a request together.
 const HEAD_BYTES: usize = 32 << 10;
 const HEADERS: usize = 64;
+/// How often silent runs are looked for.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// How long answers may take that are being given when the desk closes.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -35,6 +39,7 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
         .max_buf_size(HEAD_BYTES);
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
+    let upkeep = tokio::spawn(upkeep(desk.clone()));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let permit = Arc::clone(&connections).acquire_owned();
@@ -68,5 +73,29 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     desk.end();
     // whoever reads slowly is not waited for
     _ = tokio::time::timeout(FAREWELL, graceful.shutdown()).await;
+    upkeep.abort();
     Ok(())
+}
+
+/// Closes reported runs of which nothing is heard any more.
+async fn upkeep(desk: Desk) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        let now = Timestamp::now();
+        // a store that can't be read for a moment is asked again
+        for id in desk.store().unheard(now).await.unwrap_or_default() {
+            let outcome = Outcome {
+                status: Status::Lost,
+                exit: None,
+                ended_at: now,
+                reason: Some("no heartbeat came any more".to_owned()),
+                log: None,
+                diagnosis: None,
+            };
+            match desk.store().finish(&id, outcome).await {
+                Ok(()) | Err(coroner_store::Error::AlreadyFinished { .. }) => {}
+                Err(e) => crate::guard::complain(&format!("experiment {id} can't be closed: {e}")),
+            }
+        }
+    }
 }

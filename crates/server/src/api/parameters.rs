@@ -1,14 +1,21 @@
 //! What a request says in its address and body, read with errors that name what is wrong.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use coroner_diagnosis::{Category, Origin, Severity};
 use coroner_store::{Query, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
+use crate::Desk;
+use crate::auth::Caller;
 use crate::failure::Failure;
+use crate::unpack::Packed;
+
+/// No form of ours is longer.
+const FORM: usize = 256 << 10;
 
 /// The query of an address.
 pub(crate) struct Params<T>(pub(crate) T);
@@ -23,6 +30,134 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
             Failure::invalid(format!("the query can't be used: {reason}"))
         })
     }
+}
+
+/// The placeholders of an address.
+pub(crate) struct Place<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Place<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let place = axum::extract::Path::from_request_parts(parts, state).await;
+        place.map(|place| Self(place.0)).map_err(|_| Failure::invalid("the address is not valid UTF-8"))
+    }
+}
+
+/// A body of JSON, packed or not, up to the limit; or the form of a page, which says the same in other letters.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The same, with the place that a form wants to go back to.
+pub(crate) struct Form<T> {
+    pub(crate) it: T,
+    pub(crate) back: Option<String>,
+}
+
+impl<T: DeserializeOwned> FromRequest<Desk> for Form<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, desk: &Desk) -> Result<Self, Failure> {
+        if media_type(request.headers()) == "application/x-www-form-urlencoded" {
+            return Self::of_form(request).await;
+        }
+        Body::read(request, desk).await.map(|Body(it)| Self { it, back: None })
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Desk> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, desk: &Desk) -> Result<Self, Failure> {
+        Self::read(request, desk).await
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    pub(crate) async fn read(request: Request, desk: &Desk) -> Result<Self, Failure> {
+        let kind = media_type(request.headers());
+        if kind == "application/x-www-form-urlencoded" {
+            return Form::of_form(request).await.map(|form| Self(form.it));
+        }
+        if kind != "application/json" && !kind.ends_with("+json") {
+            return Err(Failure::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media_type",
+                "a JSON body is expected",
+            )
+            .hint("send the header content-type: application/json"));
+        }
+        let packed = Packed::of(request.headers())?;
+        let (limit, idle) = (desk.settings().limits.json, desk.settings().limits.idle);
+        let bytes = tokio::time::timeout(idle, axum::body::to_bytes(request.into_body(), limit))
+            .await
+            .map_err(|_| Failure::of_status(StatusCode::REQUEST_TIMEOUT))?
+            .map_err(|e| body_failure(&e, limit as u64))?;
+        let bytes = match packed {
+            Packed::Plain => bytes,
+            packed => tokio::task::spawn_blocking(move || packed.unpack(&bytes, limit))
+                .await
+                .map_err(|_| Failure::internal())??
+                .into(),
+        };
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Failure::invalid(format!("the body can't be used: {e}")))
+    }
+}
+
+impl<T: DeserializeOwned> Form<T> {
+    async fn of_form(request: Request) -> Result<Self, Failure> {
+        let expected =
+            request.extensions().get::<Caller>().map_or(String::new(), |caller| caller.csrf.clone());
+        let bytes = axum::body::to_bytes(request.into_body(), FORM)
+            .await
+            .map_err(|e| body_failure(&e, FORM as u64))?;
+        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
+            &axum::http::Uri::try_from(format!("/?{}", String::from_utf8_lossy(&bytes)))
+                .map_err(|_| Failure::invalid("the form can't be read"))?,
+        )
+        .map(|query| query.0)
+        .map_err(|_| Failure::invalid("the form can't be read"))?;
+        let mut object = serde_json::Map::new();
+        let (mut csrf, mut back) = (String::new(), None);
+        for (name, value) in pairs {
+            match (name.as_str(), value.as_str()) {
+                ("csrf", _) => csrf = value,
+                // where to go afterwards: a place of ours
+                ("back", _) => back = Some(value).filter(|it| it.starts_with('/') && !it.starts_with("//")),
+                (_, "true") => _ = object.insert(name, true.into()),
+                (_, "false") => _ = object.insert(name, false.into()),
+                // an empty field is one that was left out
+                (_, "") => {}
+                _ => _ = object.insert(name, value.into()),
+            }
+        }
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(csrf.as_bytes(), expected.as_bytes())) {
+            return Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                "stale_form",
+                "this form is not of your session",
+            )
+            .hint("load the page again"));
+        }
+        serde_json::from_value(object.into())
+            .map(|it| Self { it, back })
+            .map_err(|e| Failure::invalid(format!("the form can't be used: {e}")))
+    }
+}
+
+/// What the header says that the body is, without its parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+fn body_failure(error: &axum::Error, limit: u64) -> Failure {
+    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    if text.contains("length limit") {
+        return Failure::too_large(format!("the body is larger than {}", coroner_diagnosis::bytes(limit)));
+    }
+    Failure::invalid("the body broke off")
 }
 
 /// Which experiments, as everything that lists them takes it. A filter that is there but empty is none, for a form

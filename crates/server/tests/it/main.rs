@@ -5,5 +5,10 @@
 )]
 
 mod admin;
+mod auth;
+mod bad_input;
+mod groups;
 mod limits;
+mod live;
+mod report;
 mod rig;

@@ -63,17 +63,34 @@ impl Rig {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: desk\r\nconnection: close\r\n\r\n"), b"").await
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"), b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, "content-type: application/json\r\n", body.to_string().as_bytes()).await
+    }
+
+    /// With these headers, each with its line's end.
+    pub(crate) async fn call(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        );
+        self.send(&head, body).await
     }
 
     /// A request as it is.
     pub(crate) async fn send(&self, head: &str, body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        // whoever refuses a body need not read it
-        _ = stream.write_all(body).await;
+        // whoever refuses a body need not read it: what is answered meanwhile counts
+        let (mut from, mut to) = stream.split();
         let mut bytes = Vec::new();
-        _ = stream.read_to_end(&mut bytes).await;
+        let send = async {
+            _ = to.write_all(body).await;
+        };
+        let receive = async { _ = from.read_to_end(&mut bytes).await };
+        tokio::join!(send, receive);
         Answer::parse(&bytes)
     }
 
@@ -95,7 +112,14 @@ pub(crate) struct Answer {
 impl Answer {
     fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len());
-        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let head: String = head
+            .lines()
+            .map(|line| match line.split_once(':') {
+                Some((name, value)) => format!("{}:{value}\n", name.to_lowercase()),
+                None => format!("{}\n", line.to_lowercase()),
+            })
+            .collect();
         let mut body = bytes.get(end + 4..).unwrap_or_default().to_vec();
         if head.contains("transfer-encoding: chunked") {
             body = unchunked(&body);

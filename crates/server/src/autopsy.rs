@@ -1,0 +1,151 @@
+//! A reported failure looked at: rules at once, so that the answer need not wait; a model afterwards, where one is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coroner_diagnosis::{Capture, Code, Counts, Diagnosis, End, Exit, Log, LogReader, Redactor};
+use coroner_store::{CommandLine, ExperimentId};
+
+use crate::Desk;
+use crate::failure::{Answer, Failure};
+
+/// Earlier failures that stand beside a diagnosis.
+const SIMILAR: usize = 3;
+/// A success whose log is larger is not compared with: reporting is to be quick.
+const BASELINE: u64 = 4 << 20;
+/// No more of an error message is kept as the reason.
+const REASON: usize = 2000;
+
+/// How a run ended, as others say it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ended {
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) timed_out_after: Option<f64>,
+    pub(crate) oom_killed: bool,
+    pub(crate) duration_seconds: Option<f64>,
+    pub(crate) peak_memory_bytes: Option<u64>,
+}
+
+impl Ended {
+    /// Refuses what no clock and no kernel would say.
+    pub(crate) fn checked(self) -> Answer<Self> {
+        for (name, seconds) in
+            [("timed_out_after", self.timed_out_after), ("duration_seconds", self.duration_seconds)]
+        {
+            if seconds.is_some_and(|s| !(0.0..=1e9).contains(&s)) {
+                return Err(Failure::invalid(format!("{name}: not a number of seconds")));
+            }
+        }
+        if self.signal.is_some_and(|signal| !(1..=64).contains(&signal)) {
+            return Err(Failure::invalid("signal: 1 to 64"));
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let duration = Duration::from_secs_f64(self.duration_seconds.unwrap_or(0.0));
+        let end = match (self.oom_killed, self.timed_out_after, self.signal, self.exit_code) {
+            (true, ..) => End::OomKilled,
+            (_, Some(limit), ..) => End::TimedOut { limit: Duration::from_secs_f64(limit) },
+            (_, _, Some(signal), _) => End::Signaled { signal },
+            (_, _, _, Some(code)) => End::Exited { code },
+            _ => return None,
+        };
+        Some(Exit { end, wall: duration, cpu: None, peak_memory: self.peak_memory_bytes })
+    }
+}
+
+/// What is known of a failure.
+pub(crate) struct Autopsy {
+    pub(crate) experiment_type: String,
+    pub(crate) command: CommandLine,
+    pub(crate) error: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) exit: Option<Exit>,
+    pub(crate) kept: Option<coroner_store::Log>,
+    pub(crate) log: Log,
+}
+
+/// What the rules say of it.
+pub(crate) struct Found {
+    pub(crate) autopsy: Autopsy,
+    pub(crate) diagnosis: Diagnosis,
+    capture: Arc<Capture>,
+}
+
+impl Autopsy {
+    pub(crate) async fn examine(mut self, desk: &Desk, id: Option<String>) -> Answer<Found> {
+        let baseline = match self.kept.is_some() {
+            true => baseline(desk, &self.experiment_type, &self.command).await,
+            false => None,
+        };
+        let capture = Arc::new(Capture {
+            experiment_id: id,
+            experiment_type: Some(self.experiment_type.clone()).filter(|kind| !kind.is_empty()),
+            error_message: self.error.clone(),
+            code: self.code.take().map(|text| Code { name: None, text }),
+            exit: self.exit.clone(),
+            log: std::mem::take(&mut self.log),
+            baselines: baseline.into_iter().collect(),
+            refused: None,
+        });
+        let (analyst, seen) = (Arc::clone(desk.analyst()), Arc::clone(&capture));
+        let mut diagnosis = tokio::task::spawn_blocking(move || analyst.at_once(&seen))
+            .await
+            .map_err(|_| Failure::internal())?;
+        let cause = coroner_store::cause_text(&diagnosis);
+        // history that can't be read costs the history, not the diagnosis
+        let similar = desk.store().similar(&diagnosis.signature, &cause, None, SIMILAR).await;
+        diagnosis.similar = similar.unwrap_or_default().into_iter().map(Into::into).collect();
+        Ok(Found { autopsy: self, diagnosis, capture })
+    }
+}
+
+impl Found {
+    /// A word on its end, without secrets.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let error = self.autopsy.error.as_ref()?;
+        let short: String = error.chars().take(REASON).collect();
+        Some(Redactor::default().redact(&short, &mut Counts::default()))
+    }
+
+    /// Has a model asked behind the answer, if there is one and not too many wait. Gives the rules' diagnosis.
+    pub(crate) fn explained_later(self, desk: &Desk, id: ExperimentId) -> Diagnosis {
+        let Self { diagnosis, capture, .. } = self;
+        if desk.analyst().asks()
+            && let Ok(permit) = Arc::clone(desk.explain()).try_acquire_owned()
+        {
+            let (desk, similar) = (desk.clone(), diagnosis.similar.clone());
+            tokio::spawn(async move {
+                let analyst = Arc::clone(desk.analyst());
+                let asked = tokio::task::spawn_blocking(move || analyst.diagnose(&capture)).await;
+                if let Ok(mut diagnosis) = asked {
+                    diagnosis.similar = similar;
+                    if let Err(e) = desk.store().attach_diagnosis(&id, diagnosis).await {
+                        crate::guard::complain(&format!("a model's diagnosis of {id} can't be kept: {e}"));
+                    }
+                }
+                drop(permit);
+            });
+        }
+        diagnosis
+    }
+}
+
+/// What the last run of the same kind printed that succeeded.
+async fn baseline(desk: &Desk, kind: &str, command: &CommandLine) -> Option<Log> {
+    let id = desk.store().last_success(kind, command).await.ok().flatten()?;
+    let mut reader = desk.store().read_log(id).await.ok()?;
+    if reader.remaining() > BASELINE {
+        return None;
+    }
+    let read = move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut bytes).ok()?;
+        let mut log = LogReader::new();
+        log.push(&bytes);
+        Some(log.finish())
+    };
+    tokio::task::spawn_blocking(read).await.ok().flatten()
+}
