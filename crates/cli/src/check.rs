@@ -33,7 +33,8 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<u8, Failed> {
     let python = args.python.or_else(|| python(context)).unwrap_or_default();
     let screening = screen(&source, &policy, python);
     let text = String::from_utf8_lossy(&source);
-    let code = Code { name: Some(name.clone()), text: text.clone().into_owned() };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let code = Code { name: Some(name.clone()), text: text.to_owned() };
     let diagnosis = match screening.capture(code) {
         // rules of nobody else speak here, so nobody is asked and nothing is looked up
         Some(capture) => Some(Analyst::new(context, true, None, runtime()?)?.diagnose(&capture)),
@@ -48,7 +49,7 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<u8, Failed> {
             "diagnosis": diagnosis,
         }))?,
         Format::Text => {
-            let page = Page { face: context.out(), name: &name, source: &text, python };
+            let page = Page { face: context.out(), name: &name, source: text, python };
             context.print(&page.write(&screening, diagnosis.as_ref()))?;
         }
     }

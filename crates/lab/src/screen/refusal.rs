@@ -35,7 +35,9 @@ impl<'a> Source<'a> {
         let offset = self.text.floor_char_boundary(offset);
         let index = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
         let before = &self.text[self.starts[index]..offset];
-        let column = before.trim_start_matches('\u{feff}').chars().count() as u64 + 1;
+        // the byte order mark of the file is no column
+        let mark = u64::from(index == 0 && before.starts_with('\u{feff}'));
+        let column = before.chars().count() as u64 + 1 - mark;
         Place { line: index as u64 + 1, column }
     }
 
@@ -44,7 +46,9 @@ impl<'a> Source<'a> {
         const MOST: usize = 120;
         let start = self.text.floor_char_boundary(start);
         let end = self.text.floor_char_boundary(end).max(start);
-        let line = self.text[start..end].lines().next().unwrap_or("").trim_end();
+        let text = &self.text[start..end];
+        let text = if start == 0 { text.trim_start_matches('\u{feff}') } else { text };
+        let line = text.lines().next().unwrap_or("").trim_end();
         let cut = line.char_indices().nth(MOST).map_or(line.len(), |(i, _)| i);
         line[..cut].to_owned()
     }

@@ -3,3 +3,4 @@
 
 mod advice;
 mod screen;
+mod screen_any;
