@@ -3,6 +3,7 @@
 
 mod analyze;
 mod batch;
+mod check;
 mod input;
 mod kept;
 mod model;

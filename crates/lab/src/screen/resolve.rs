@@ -8,7 +8,7 @@ use super::builtins::is_builtin;
 use super::scope::{Bound, Kind, Scope};
 
 /// Names lead to names, so far and no further.
-const STEPS: usize = 200;
+const STEPS: usize = 64;
 /// A longer string is no name.
 const LONGEST_TEXT: usize = 1000;
 

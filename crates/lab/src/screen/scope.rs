@@ -7,6 +7,9 @@ use ruff_python_ast::visitor::{Visitor, walk_expr, walk_pattern, walk_stmt};
 use ruff_python_ast::{Comprehension, ExceptHandler, Expr, Parameters, Pattern, Stmt, TypeParams};
 use ruff_text_size::Ranged;
 
+/// So many bindings of one name are looked at; a name that is bound more often could be anything.
+const MOST_BOUND: usize = 16;
+
 /// What a name is bound to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound<'a> {
@@ -98,7 +101,10 @@ impl<'a> Scope<'a> {
     }
 
     fn bind(&mut self, name: &'a str, at: usize, to: Bound<'a>) {
-        self.names.entry(name).or_default().push((at, to));
+        let bound = self.names.entry(name).or_default();
+        if bound.len() < MOST_BOUND {
+            bound.push((at, to));
+        }
     }
 
     /// Binds what an assignment's left side names. A value counts only where it is one name.

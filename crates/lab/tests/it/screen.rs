@@ -248,6 +248,22 @@ fn the_hash_knows_the_same_code_again() {
 }
 
 #[test]
+fn what_repeats_without_end_is_looked_at_in_time() {
+    // each of these takes minutes where something is quadratic
+    for source in [
+        "a=a\n".repeat(100_000) + &"a()\n".repeat(100_000),
+        (1..40_000).map(|i| format!("a{i}=a{}+a{}\n", i - 1, i - 1)).collect::<String>(),
+        ("a".to_owned() + &".b".repeat(1900) + "\n").repeat(100),
+        "= = =\n".repeat(100_000),
+        "eval(1)\n".repeat(100_000),
+        "\"a\n".repeat(100_000),
+        format!("{}{}", "f\"{".repeat(140), "a:{b:{c".repeat(50_000)),
+    ] {
+        assert_eq!(look(&source).unscreened, None, "{}", &source[..20]);
+    }
+}
+
+#[test]
 fn depth_harms_nobody() {
     for (source, expected) in [
         ("(".repeat(100_000), "Syntax error on line 1: too many nested parentheses"),
