@@ -10,6 +10,7 @@ mod python;
 mod refusal;
 mod resolve;
 mod scope;
+mod semantic;
 mod shape;
 mod suspect;
 mod walk;
@@ -217,7 +218,7 @@ fn look(text: &str, policy: &Policy, python: PythonVersion) -> Screening {
     }
     let module = parsed.syntax();
     shape::describe(module, &source, &mut screening);
-    screening.findings = parse::syntax_errors(&source, &parsed);
+    screening.findings = parse::syntax_errors(&source, &parsed, python);
     if screening.findings.is_empty() && parse::is_empty(&parsed) {
         screening.findings.push(refusal::empty("There is no code in the candidate, only comments"));
     }

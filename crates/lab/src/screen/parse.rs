@@ -7,7 +7,7 @@ use ruff_python_parser::{Mode, ParseOptions, Parsed, lexer, parse_unchecked};
 use ruff_text_size::Ranged;
 
 use super::refusal::{self, Source};
-use super::{Finding, PythonVersion};
+use super::{Finding, PythonVersion, semantic};
 
 /// Python's own limits (Parser/tokenizer.h, Parser/lexer/state.h): MAXLEVEL, MAXINDENT, MAXFSTRINGLEVEL.
 const BRACKETS: usize = 200;
@@ -133,13 +133,21 @@ pub(super) fn is_empty(parsed: &Parsed<ModModule>) -> bool {
 }
 
 /// What makes it no Python, or none of that version, in the order of the source.
-pub(super) fn syntax_errors(source: &Source<'_>, parsed: &Parsed<ModModule>) -> Vec<Finding> {
+pub(super) fn syntax_errors(
+    source: &Source<'_>,
+    parsed: &Parsed<ModModule>,
+    python: PythonVersion,
+) -> Vec<Finding> {
     let mut found: Vec<(usize, usize, String)> = Vec::new();
     for error in parsed.errors() {
         found.push((error.start().to_usize(), error.end().to_usize(), error.error.to_string()));
     }
     for error in parsed.unsupported_syntax_errors() {
         found.push((error.start().to_usize(), error.end().to_usize(), error.to_string()));
+    }
+    // half a tree would have errors of its own
+    if found.is_empty() {
+        found = semantic::errors(parsed.syntax(), source, python);
     }
     found.sort_by_key(|(start, ..)| *start);
     // one on a line: what follows on it is mostly the parser finding its way back

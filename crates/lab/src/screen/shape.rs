@@ -64,8 +64,9 @@ impl Function {
         let text = format!("def {name}{}: ...\n", signature.trim());
         let source = Source::new(&text);
         let parsed = super::parse::on_a_deep_stack(|| {
-            let parsed = super::parse::parse(&source, super::PythonVersion { major: 3, minor: 15 }).ok()?;
-            let found = super::parse::syntax_errors(&source, &parsed);
+            let newest = super::PythonVersion { major: 3, minor: 15 };
+            let parsed = super::parse::parse(&source, newest).ok()?;
+            let found = super::parse::syntax_errors(&source, &parsed, newest);
             match parsed.syntax().body.as_slice() {
                 [Stmt::FunctionDef(def)] if found.is_empty() => Some(Self::of(def, &source)),
                 _ => None,
