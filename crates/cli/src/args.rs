@@ -1,5 +1,6 @@
 //! The command line: every command, what it takes and what its exit statuses mean.
 
+mod attempt;
 mod check;
 mod diagnose;
 mod people;
@@ -15,6 +16,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 use coroner_store::Status;
 
+pub(crate) use attempt::TestArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
@@ -83,6 +85,7 @@ pub(crate) enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Check(CheckArgs),
+    Test(TestArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
     Serve(ServeArgs),
@@ -138,7 +141,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            24,
+            25,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -79,7 +79,7 @@ fn show_policy(context: &Context, other: Option<&Policy>) -> Result<u8, Failed> 
 }
 
 /// No more of it than is needed to see that it is too large.
-fn read(path: &Path) -> Result<(String, Vec<u8>), Failed> {
+pub(crate) fn read(path: &Path) -> Result<(String, Vec<u8>), Failed> {
     let mut bytes = Vec::new();
     let most = LARGEST_SOURCE as u64 + 1;
     if path == Path::new("-") {

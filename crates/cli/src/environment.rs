@@ -51,6 +51,11 @@ impl Environment {
         self.folder("XDG_DATA_HOME", ".local/share")
     }
 
+    /// The folder for what can be made again.
+    pub(crate) fn cache_home(&self) -> Option<PathBuf> {
+        self.folder("XDG_CACHE_HOME", ".cache")
+    }
+
     /// The XDG rules say that a relative path is to be ignored.
     fn folder(&self, variable: &str, under_home: &str) -> Option<PathBuf> {
         let named = self.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());

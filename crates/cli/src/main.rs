@@ -3,6 +3,7 @@
 mod analyst;
 mod analyze;
 mod args;
+mod attempt;
 mod card;
 mod check;
 mod config;
@@ -61,6 +62,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Run(args) => run::run(args, context),
         Command::Analyze(args) => analyze::analyze(context, args),
         Command::Evidence(args) => analyze::evidence(context, args),
+        Command::Test(args) => attempt::test(args, context),
         Command::Check(args) => check::check(context, args),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),

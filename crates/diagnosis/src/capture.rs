@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::judged::{HarnessFault, Judgement};
 use crate::log::Log;
 use crate::terms::Category;
 
@@ -22,6 +23,10 @@ pub struct Capture {
     pub exit: Option<Exit>,
     /// What refused it before it ran.
     pub refused: Option<Refusal>,
+    /// Why its result does not count or is not good enough, where it gave one.
+    pub judged: Option<Judgement>,
+    /// What of our own side failed: then nothing can be said of the candidate.
+    pub harness_failed: Option<HarnessFault>,
     /// What it printed.
     pub log: Log,
     /// What runs of the same kind printed that succeeded.

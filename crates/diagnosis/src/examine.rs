@@ -6,6 +6,7 @@ use crate::capture::Capture;
 use crate::diagnose::Settings;
 use crate::evidence::{Excerpt, MOST_CITED, cited, cut, excerpt};
 use crate::fault::{Fault, faults};
+use crate::hang::hang;
 use crate::log::Log;
 use crate::record::{EvidenceItem, Verdict};
 use crate::redact::{Counts, Redactor};
@@ -53,7 +54,7 @@ impl Examined<'_> {
     /// Does no rule say more than that something failed?
     #[must_use]
     pub fn is_unexplained(&self) -> bool {
-        let observed = self.verdict.rule.starts_with("exit.") || self.capture.refused.is_some();
+        let observed = self.verdict.rule.starts_with("exit.") || self.capture.known().is_some();
         !observed && self.strength.is_none_or(|s| s <= Strength::Generic)
     }
 
@@ -111,9 +112,13 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
         .and_then(|p| p.fault.rule)
         .map(|r| rules.at(r).strength);
     let mut other_faults = others(capture, &placed, rules, &verdict, fault);
+    let hung = hang(capture);
     let code_line = match &capture.refused {
         Some(refusal) => has_line(capture, refusal.line),
-        None => chosen.and_then(|p| code_line(capture, &p)),
+        None => match &hung {
+            Some(hang) => has_line(capture, hang.line),
+            None => chosen.and_then(|p| code_line(capture, &p)),
+        },
     };
 
     let mut redactions = Counts::new();
@@ -121,8 +126,12 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
     let subject = chosen.map(|p| redactor.redact(p.log.clean(p.fault.spoken), &mut Counts::new()));
     let place =
         chosen.and_then(|p| p.fault.block.frame.as_ref()).map(|f| (f.file.as_str(), f.function.as_deref()));
-    let signature = match &capture.refused {
-        Some(refusal) => refusal.signature(),
+    let signature = match capture.known() {
+        Some(known) => known.signature(),
+        None if hung.is_some() => {
+            let place = hung.as_ref().map(|h| (h.file.as_str(), Some(h.function.as_str())));
+            Signature::new(&verdict.rule, "", place)
+        }
         None => Signature::new(&verdict.rule, subject.as_deref().unwrap_or(""), place),
     };
     for v in std::iter::once(&mut verdict).chain(&mut other_faults) {
@@ -157,7 +166,14 @@ pub fn examine<'a>(capture: &'a Capture, rules: &RuleSet, settings: &Settings) -
     {
         cite(Source::Code, line, text, if refused.is_some() { Role::Cause } else { Role::Context });
     }
+    if let Some(hang) = &hung {
+        let text = cut(&capture.log, hang.piece, CITED_WIDTH);
+        cite(Source::Log, capture.log.number(hang.piece), text, Role::Cause);
+    }
     for (piece, role) in from_log {
+        if hung.as_ref().is_some_and(|hang| hang.piece == piece) {
+            continue;
+        }
         cite(Source::Log, capture.log.number(piece), cut(&capture.log, piece, CITED_WIDTH), role);
     }
     Examined {

@@ -10,6 +10,8 @@ mod diagnose;
 mod evidence;
 mod examine;
 mod fault;
+mod hang;
+mod judged;
 mod log;
 mod opinion;
 mod pattern;
@@ -32,6 +34,7 @@ pub use confined::{Confined, Denied};
 pub use diagnose::{Ask, DEFAULT_BUDGET, Settings, diagnose};
 pub use evidence::{Excerpt, ExcerptLine};
 pub use examine::{Examined, examine};
+pub use judged::{HarnessFault, HarnessKind, Judgement, JudgementKind};
 pub use log::{Log, LogReader};
 pub use question::{PROMPT_VERSION, Question, Reply};
 pub use record::{

@@ -3,6 +3,7 @@
 
 use crate::capture::{Capture, End, bytes, seconds, signal_name};
 use crate::fault::Fault;
+use crate::hang::hang;
 use crate::log::Log;
 use crate::record::Verdict;
 use crate::rules::{Captures, Rule, RuleSet, Strength};
@@ -66,14 +67,21 @@ pub(crate) struct Judged {
 
 /// The verdict on a capture whose faults are known, the weightiest first.
 pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -> Judged {
-    if let Some(refusal) = &capture.refused {
-        return Judged { verdict: refusal.verdict(), fault: None };
+    if let Some(known) = capture.known() {
+        return Judged { verdict: known.verdict(), fault: None };
     }
     let spoken = choose(faults, rules);
     let text = spoken.map(|i| (i, of_rule(&faults[i], rules, capture)));
     if let Some(exit) = &capture.exit
-        && let Some(observed) = observed(&exit.end, faults, text.as_ref().and_then(|(_, v)| v.as_ref()))
+        && let Some(mut observed) = observed(&exit.end, faults, text.as_ref().and_then(|(_, v)| v.as_ref()))
     {
+        if let Some(hang) = hang(capture) {
+            // where it was says more than what it printed before
+            let end = observed.cause.find(" The log's last trouble:").unwrap_or(observed.cause.len());
+            observed.cause.truncate(end);
+            observed.cause = format!("{} It was at {hang}.", observed.cause);
+            observed.line = Some(capture.log.number(hang.piece));
+        }
         return Judged { verdict: observed, fault: spoken.or((!faults.is_empty()).then_some(0)) };
     }
     match text {

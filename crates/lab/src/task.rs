@@ -3,7 +3,9 @@
 
 mod error;
 mod file;
+mod ground;
 mod key;
+mod python;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::TaskError;
+pub use ground::{Ground, Machine};
+pub use python::Python;
 
 use crate::sandbox::{Level, Limits};
+use crate::screen::Policy;
 
 /// The process of an entry point that names none.
 pub const ONE_PROCESS: &str = "candidate";
@@ -340,6 +345,23 @@ impl Task {
                 self.limits.wall.saturating_mul(processes).saturating_add(evaluator.limits.wall)
             }
         }
+    }
+
+    /// The policy that candidates are screened with.
+    ///
+    /// # Errors
+    /// What is wrong with the policy file, and where.
+    pub fn screening_policy(&self) -> Result<Policy, TaskError> {
+        let mut policy = match &self.policy.file {
+            None => Policy::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| TaskError::Unreadable { path: path.clone(), source })?;
+                Policy::parse(&text, &path.display().to_string())?
+            }
+        };
+        policy.allow(&self.policy.allow_modules);
+        Ok(policy)
     }
 
     /// The value of the metric that is compared.

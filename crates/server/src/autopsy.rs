@@ -88,7 +88,7 @@ impl Autopsy {
             exit: self.exit.clone(),
             log: std::mem::take(&mut self.log),
             baselines: baseline.into_iter().collect(),
-            refused: None,
+            ..Capture::default()
         });
         let (analyst, seen) = (Arc::clone(desk.analyst()), Arc::clone(&capture));
         let mut diagnosis = tokio::task::spawn_blocking(move || analyst.at_once(&seen))

@@ -54,6 +54,7 @@ impl<'a> Autopsy<'a> {
             refused: None,
             log: outcome.recent.log(),
             baselines: baseline(record).into_iter().collect(),
+            ..Capture::default()
         };
         // nobody waits for a model to hear that he pressed Ctrl-C, or that a file is not there
         let plain = outcome.interrupted || matches!(outcome.exit.end, End::NotStarted { .. });

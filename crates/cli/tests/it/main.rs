@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod analyze;
+mod attempt;
 mod batch;
 mod check;
 mod input;

@@ -86,6 +86,9 @@ impl Evolution<'_> {
             adopted: status == Status::Adopted,
             reason: reason.to_owned(),
             metrics: tested.metrics.clone(),
+            held_out: BTreeMap::new(),
+            improvement: None,
+            remarks: Vec::new(),
             failure_analysis: diagnosis.cloned(),
         };
         let outcome = Outcome {

@@ -21,7 +21,9 @@ impl CodeHash {
         &self.0
     }
 
-    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+    /// Of a source that is no Python.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"bytes\0");
         hash.update(bytes);

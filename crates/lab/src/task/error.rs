@@ -6,14 +6,17 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// There is no such file, or it can't be read.
-    #[error("can't read the task file {}: {source}", .path.display())]
+    #[error("can't read {}: {source}", .path.display())]
     Unreadable {
-        /// The task file.
+        /// The task file, or its policy.
         path: PathBuf,
         /// The system's reason.
         #[source]
         source: std::io::Error,
     },
+    /// The policy can't be used.
+    #[error(transparent)]
+    Policy(#[from] crate::screen::PolicyError),
     /// No TOML.
     #[error("{}:{line}: {message}", .path.display())]
     Syntax {

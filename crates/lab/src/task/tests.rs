@@ -115,7 +115,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_to_do() {
         assert!(!error.contains('\n'), "{error}");
     }
     let error = Task::load(Path::new("/no/such/task.toml")).unwrap_err().to_string();
-    assert!(error.contains("can't read the task file /no/such/task.toml"), "{error}");
+    assert!(error.contains("can't read /no/such/task.toml"), "{error}");
 }
 
 #[test]
