@@ -49,6 +49,7 @@ pub(crate) fn card(diagnosis: &Diagnosis, facts: &Facts<'_>, face: Face) -> Stri
     for other in diagnosis.other_faults.iter().take(others) {
         card.labelled("Also", &other.cause, prose.min(2));
     }
+    card.labelled("Sandbox", &sandbox(diagnosis), prose.min(2));
     card.labelled("Before", &before(diagnosis, facts), prose.min(2));
     card.labelled("Why", &why(diagnosis, facts, face), prose);
     card.out
@@ -171,6 +172,32 @@ pub(crate) fn ended(exit: &Exit) -> String {
         End::TimedOut { .. } | End::NotStarted { .. } => exit.end.to_string(),
         end => format!("{end} after {after}"),
     }
+}
+
+/// What the sandbox has to say for itself: nothing, if there was none.
+fn sandbox(diagnosis: &Diagnosis) -> String {
+    let Some(sandbox) = &diagnosis.sandbox else { return String::new() };
+    let mut said = vec![format!("level {}", sandbox.level)];
+    let most = sandbox.denied.iter().take(3).map(|denied| {
+        let times =
+            if denied.count > 1 { format!(" ({} times)", thousands(denied.count)) } else { String::new() };
+        format!("{} {}", denied.call, denied.detail).trim_end().to_owned() + &times
+    });
+    let mut refused = most.collect::<Vec<_>>().join(", ");
+    if let Some(more) = sandbox.denied.len().checked_sub(3).filter(|more| *more > 0) {
+        refused.push_str(&format!(" and {more} more"));
+    }
+    if !refused.is_empty() {
+        said.push(format!("refused: {refused}"));
+    }
+    if sandbox.output_dropped > 0 {
+        said.push(format!("{} of output left out", coroner_diagnosis::bytes(sandbox.output_dropped)));
+    }
+    if sandbox.survivors > 0 {
+        let left = counted(sandbox.survivors.into(), "process", "processes");
+        said.push(format!("{left} left behind and killed"));
+    }
+    said.join("; ")
 }
 
 fn before(diagnosis: &Diagnosis, facts: &Facts<'_>) -> String {

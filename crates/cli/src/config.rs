@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use coroner_lab::sandbox::{Level, Limits};
 use serde::{Deserialize, Deserializer};
 
 use crate::environment::Environment;
@@ -25,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     pub(crate) retention: Retention,
     pub(crate) run: Run,
+    pub(crate) sandbox: Sandbox,
     pub(crate) serve: Serve,
 }
 
@@ -138,6 +140,48 @@ pub(crate) enum Auth {
     Auto,
     On,
     Off,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sandbox {
+    #[serde(deserialize_with = "level")]
+    pub(crate) level: Level,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) wall: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) cpu: Duration,
+    #[serde(deserialize_with = "size")]
+    pub(crate) memory: u64,
+    pub(crate) processes: u32,
+    #[serde(deserialize_with = "size")]
+    pub(crate) file_size: u64,
+    pub(crate) open_files: u32,
+    #[serde(deserialize_with = "size")]
+    pub(crate) work_space: u64,
+    #[serde(deserialize_with = "size")]
+    pub(crate) output: u64,
+}
+
+impl Sandbox {
+    /// As the sandbox wants them. Of the output everything is passed on, up to the limit that ends the command.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            wall: self.wall,
+            cpu: self.cpu,
+            memory: self.memory,
+            processes: self.processes,
+            file_size: self.file_size,
+            open_files: self.open_files,
+            work_space: self.work_space,
+            output_kept: self.output,
+            output: self.output,
+        }
+    }
+}
+
+fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Level, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// A configuration and where it came from.

@@ -63,6 +63,7 @@ pub(crate) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8, Failed>
     checks.extend(checks::rules(context));
     checks.extend(checks::model(context, store.as_ref(), args.offline, &runtime));
     checks.extend(checks::run(context));
+    checks.extend(checks::sandbox(context));
     checks.push(checks::terminal(context));
     let sound = checks.iter().all(|check| check.state != State::Problem);
     match context.format {

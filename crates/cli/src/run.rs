@@ -1,11 +1,13 @@
 //! `coroner run`: runs a command as if we were not there; if it fails, says why.
 
 mod autopsy;
+pub(crate) mod confined;
 mod log;
 mod memory;
 mod pty;
 mod pump;
 mod record;
+mod shown;
 mod signals;
 mod start;
 mod supervise;
@@ -15,7 +17,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use coroner_diagnosis::Diagnosis;
+use coroner_diagnosis::{Confined, Diagnosis};
 use coroner_store::Log;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
@@ -42,15 +44,23 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
         grace: settings.grace,
         log_limit: settings.log_limit,
     };
+    let ready = args.sandbox.then(|| confined::ready(args, context)).transpose()?;
     let record = Record::begin(args, context)?;
     let mut signals = Signals::take().context("can't take signals")?;
     let (outcome, notes) = std::thread::scope(|scope| {
         // beside the command, which is waited for anyway
         let tidying = scope.spawn(|| record.tidy_up());
-        let outcome = supervise(&spec, &mut signals, record.log());
+        let outcome = match ready {
+            None => supervise(&spec, &mut signals, record.log())
+                .context("can't watch a command")
+                .map(|outcome| (outcome, None)),
+            Some(ready) => confined::confined(ready, &mut signals, record.log(), spec.log_limit)
+                .map_err(anyhow::Error::from)
+                .map(|(outcome, sandbox)| (outcome, Some(sandbox))),
+        };
         (outcome, tidying.join().unwrap_or_default())
     });
-    let mut outcome = outcome.context("can't watch a command")?;
+    let (mut outcome, sandbox) = outcome.inspect_err(|error| record.not_run(&error.to_string()))?;
     let status = u8::try_from(outcome.status).unwrap_or(u8::MAX);
 
     let log = record.keep_log(&mut outcome);
@@ -58,7 +68,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
         record.passed(&outcome, log);
         String::new()
     } else {
-        failed(args, context, &record, signals, &outcome, log)
+        failed(args, context, &record, signals, (&outcome, sandbox), log)
     };
     notes.iter().for_each(|note| context.note(note));
     // last, because those who read standard error keep the end of it; nobody may be left to read it
@@ -76,10 +86,10 @@ fn failed(
     context: &Context,
     record: &Record<'_>,
     signals: Signals,
-    outcome: &Outcome<Sink>,
+    (outcome, sandbox): (&Outcome<Sink>, Option<Confined>),
     log: Option<Log>,
 ) -> String {
-    let mut autopsy = match Autopsy::new(args, context, record, outcome) {
+    let mut autopsy = match Autopsy::new(args, context, record, outcome, sandbox) {
         Ok(autopsy) => autopsy,
         Err(error) => {
             record.failed(outcome, log, None);

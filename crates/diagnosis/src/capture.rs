@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confined::Confined;
 use crate::judged::{HarnessFault, Judgement};
 use crate::log::Log;
 use crate::terms::Category;
@@ -27,6 +28,8 @@ pub struct Capture {
     pub judged: Option<Judgement>,
     /// What of our own side failed: then nothing can be said of the candidate.
     pub harness_failed: Option<HarnessFault>,
+    /// The sandbox around it, if there was one.
+    pub sandbox: Option<Confined>,
     /// What it printed.
     pub log: Log,
     /// What runs of the same kind printed that succeeded.

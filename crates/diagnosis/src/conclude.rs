@@ -66,6 +66,7 @@ pub fn conclude(examined: Examined<'_>, answer: Option<Result<Reply, ModelFailur
         other_faults: examined.other_faults,
         redactions: examined.redactions,
         cost_usd: cost,
+        sandbox: capture.sandbox.clone(),
     };
     if let Some(opinion) = opinion {
         speak(&mut diagnosis, opinion);

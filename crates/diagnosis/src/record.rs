@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confined::Confined;
 use crate::terms::{Category, Origin, Role, Severity, Source};
 
 /// Why an experiment died. The first block of fields is the contract's and never changes its names.
@@ -54,6 +55,9 @@ pub struct Diagnosis {
     /// What asking the model cost, in US dollars; absent if nothing was asked or the price is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// The sandbox that it ran in, if it did: layers in force, calls that were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Confined>,
 }
 
 /// What the rules said. There is always one: the last rule catches everything.

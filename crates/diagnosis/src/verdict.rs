@@ -84,6 +84,9 @@ pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -
         }
         return Judged { verdict: observed, fault: spoken.or((!faults.is_empty()).then_some(0)) };
     }
+    if let Some(refused) = capture.sandbox.as_ref().and_then(|sandbox| sandbox.verdict(faults)) {
+        return Judged { verdict: refused, fault: spoken.or((!faults.is_empty()).then_some(0)) };
+    }
     match text {
         Some((i, Some(verdict))) => Judged { verdict, fault: Some(i) },
         _ => last(capture, faults),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use coroner_lab::sandbox::Level;
 
 use crate::quantities::{parse_duration, parse_size};
 
@@ -20,14 +21,16 @@ Exit status:
   the command's own
   128 + N  signal N killed it
   124      --timeout ended it
-  137      --memory ended it
+  137      --memory ended it, or its output was more than a sandbox lets through
   127      the command was not found
   126      the command can't be executed
-  2        wrong use of coroner itself; nothing was started
+  152      --sandbox ended it at its limit of processor time
+  2        wrong use of coroner itself, or no sandbox as good as was asked for; nothing was started
   A store that fails is a note on standard error and changes no status.
 
 Example:
-  coroner run --timeout 2h --memory 16G -- python train.py --epochs 3")]
+  coroner run --timeout 2h --memory 16G -- python train.py --epochs 3
+  coroner run --sandbox -- python candidate.py")]
 pub(crate) struct RunArgs {
     /// The kind of experiment; baselines and statistics are taken among the same kind.
     #[arg(long = "type", value_name = "TYPE")]
@@ -42,6 +45,21 @@ pub(crate) struct RunArgs {
     /// so a fast allocation can overshoot it briefly; whoever passes it is killed.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
+    /// Run it where it can do no harm: it sees the system's programs and the current folder, can write to nothing
+    /// but a folder of its own that goes with it, and has no network. Limits are those of [sandbox] in the
+    /// configuration.
+    #[arg(long)]
+    pub(crate) sandbox: bool,
+    /// The weakest protection that will do: A (as B, with a control group), B (namespaces, Landlock, seccomp),
+    /// C (without namespaces) or D (files are not protected). The best that the machine has is used.
+    #[arg(long, value_name = "LEVEL", requires = "sandbox")]
+    pub(crate) level: Option<Level>,
+    /// Use just that level, even if the machine has a better one.
+    #[arg(long, requires = "level")]
+    pub(crate) exactly: bool,
+    /// A file or folder that it can read besides the current one; may be given several times.
+    #[arg(long, value_name = "PATH", requires = "sandbox")]
+    pub(crate) show: Vec<PathBuf>,
     /// Never ask a language model.
     #[arg(long)]
     pub(crate) offline: bool,

@@ -67,6 +67,7 @@ fn out_of_memory() -> Diagnosis {
         other_faults: Vec::new(),
         redactions: std::collections::BTreeMap::new(),
         cost_usd: None,
+        sandbox: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coroner_diagnosis::{bytes, seconds};
+use coroner_lab::sandbox::{Level, Sandbox};
 use coroner_llm::{KeyState, Probe};
 use coroner_store::{Health, Store};
 use tokio::runtime::Runtime;
@@ -231,6 +232,38 @@ pub(super) fn run(context: &Context) -> Vec<Check> {
             "a command that it kills is reported as killed by SIGKILL",
         ),
     });
+    checks
+}
+
+/// What a self-test shows: how well a command can be kept from the machine, and what to do for more.
+pub(super) fn sandbox(context: &Context) -> Vec<Check> {
+    let wanted = context.config.sandbox.level;
+    let helper = match crate::run::confined::helper() {
+        Ok(helper) => helper,
+        Err(error) => {
+            return vec![Check::problem("sandbox", format!("our own binary can't be found: {error}"))];
+        }
+    };
+    let sandbox = Sandbox::probe(&helper);
+    let more = (!sandbox.missing().is_empty()).then(|| sandbox.missing().join("; "));
+    if let Err(error) = sandbox.require(wanted) {
+        return vec![Check {
+            advice: more,
+            ..Check::problem("sandbox", format!("`coroner run --sandbox` runs nothing here: {error}"))
+        }];
+    }
+    let layers = sandbox.layers().layers.iter().map(|(name, detail)| format!("{name}: {detail}"));
+    let layers = layers.collect::<Vec<_>>().join("; ");
+    let detail = format!("level {} by self-test ({wanted} is asked for); {layers}", sandbox.level());
+    let state = if sandbox.level() <= Level::B { State::Ok } else { State::Note };
+    let mut checks = vec![Check { name: "sandbox", state, detail, advice: more }];
+    let unprotected = &sandbox.layers().unprotected;
+    checks.extend(unprotected.iter().map(|sentence| Check {
+        name: "sandbox",
+        state: State::Note,
+        detail: sentence.clone(),
+        advice: None,
+    }));
     checks
 }
 

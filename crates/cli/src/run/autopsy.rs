@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use coroner_diagnosis::{Capture, Code, Diagnosis, End, LogReader, conclude};
+use coroner_diagnosis::{Capture, Code, Confined, Diagnosis, End, LogReader, conclude};
 use coroner_store::{LogFacts, LogId, Store};
 use tokio::runtime::Runtime;
 
@@ -44,6 +44,7 @@ impl<'a> Autopsy<'a> {
         context: &Context,
         record: &'a Record<'a>,
         outcome: &Outcome<W>,
+        sandbox: Option<Confined>,
     ) -> Result<Self, Failed> {
         let capture = Capture {
             experiment_id: record.id().map(ToString::to_string).or_else(|| args.id.clone()),
@@ -52,6 +53,7 @@ impl<'a> Autopsy<'a> {
             code: code(&args.command),
             exit: Some(outcome.exit.clone()),
             refused: None,
+            sandbox,
             log: outcome.recent.log(),
             baselines: baseline(record).into_iter().collect(),
             ..Capture::default()

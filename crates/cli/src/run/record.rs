@@ -142,6 +142,11 @@ impl<'a> Record<'a> {
         self.finish(outcome, Status::Failed, log, reason, diagnosis.cloned());
     }
 
+    /// It could not even be started, and that was not its fault.
+    pub(super) fn not_run(&self, why: &str) {
+        self.close(Status::Failed, None, None, Some(why.to_owned()), None);
+    }
+
     fn finish<W>(
         &self,
         outcome: &Outcome<W>,
@@ -150,15 +155,19 @@ impl<'a> Record<'a> {
         reason: Option<String>,
         diagnosis: Option<Diagnosis>,
     ) {
+        self.close(status, Some(outcome.exit.clone()), log, reason, diagnosis);
+    }
+
+    fn close(
+        &self,
+        status: Status,
+        exit: Option<coroner_diagnosis::Exit>,
+        log: Option<Log>,
+        reason: Option<String>,
+        diagnosis: Option<Diagnosis>,
+    ) {
         let Some(Kept { store, id }) = &self.kept else { return };
-        let end = coroner_store::Outcome {
-            status,
-            exit: Some(outcome.exit.clone()),
-            ended_at: Timestamp::now(),
-            reason,
-            log,
-            diagnosis,
-        };
+        let end = coroner_store::Outcome { status, exit, ended_at: Timestamp::now(), reason, log, diagnosis };
         for attempt in 1.. {
             match self.runtime.block_on(store.finish(id, end.clone())) {
                 Ok(()) => return,

@@ -73,7 +73,7 @@ impl Streams {
     }
 }
 
-fn same_place(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
+pub(super) fn same_place(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     match (rustix::fs::fstat(a), rustix::fs::fstat(b)) {
         (Ok(a), Ok(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
         _ => false,
@@ -142,7 +142,7 @@ fn not_started(program: &OsStr, error: &io::Error, path: Option<&OsStr>) -> NotS
     }
 }
 
-fn find(program: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+pub(super) fn find(program: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program)).filter(|file| file.exists());
     }

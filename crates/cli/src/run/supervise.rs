@@ -102,7 +102,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
         peak_memory: peak(usage.as_ref(), run.watch.as_ref()),
         end,
     };
-    let code = code(&exit.end, status);
+    let code = code(&exit.end);
     let mut outcome = outcome(exit, code, &log);
     outcome.reader_gone = stopped.contains(&Stopped::ReaderGone) && code == 128 + SIGPIPE;
     outcome.interrupted = run.interrupted && status.terminating_signal() == Some(SIGINT);
@@ -110,7 +110,7 @@ pub(crate) fn supervise<W: Write + Send + 'static>(
     Ok(outcome)
 }
 
-fn outcome<W: Write>(exit: Exit, status: i32, log: &Shared<W>) -> Outcome<W> {
+pub(super) fn outcome<W: Write>(exit: Exit, status: i32, log: &Shared<W>) -> Outcome<W> {
     let kept = log.take().map(Capped::finish);
     let (written, log, recent) =
         kept.map(|(to, facts, recent)| (Some(to), facts, recent)).unwrap_or_default();
@@ -301,7 +301,7 @@ fn left_behind() -> usize {
 }
 
 /// The status that we exit with.
-fn code(end: &End, status: WaitStatus) -> i32 {
+pub(super) fn code(end: &End) -> i32 {
     match end {
         End::TimedOut { .. } => 124,
         // what a shell shows for SIGXCPU
@@ -309,7 +309,7 @@ fn code(end: &End, status: WaitStatus) -> i32 {
         End::MemoryLimit { .. } | End::OutputLimit { .. } | End::OomKilled => 128 + SIGKILL,
         End::Signaled { signal } => 128 + signal,
         End::NotStarted { code, .. } => *code,
-        End::Exited { code } => status.exit_status().unwrap_or(*code),
+        End::Exited { code } => *code,
     }
 }
 

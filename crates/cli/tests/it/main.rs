@@ -11,4 +11,5 @@ mod model;
 mod rig;
 mod rules;
 mod run;
+mod sandbox;
 mod terminal;

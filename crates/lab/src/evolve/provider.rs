@@ -62,5 +62,6 @@ pub(super) fn diagnosis(why: &str, reply: &str, id: &str, kind: &str, at: String
         other_faults: Vec::new(),
         redactions: std::collections::BTreeMap::new(),
         cost_usd: None,
+        sandbox: None,
     }
 }

@@ -112,8 +112,14 @@ fn give_up(orders: &Orders, tell: BorrowedFd<'_>, least: i32) -> Result<(), Fail
         Some(files) => files::keep_to(files).map_err(|reason| ("landlock", reason))?,
         None => String::new(),
     };
-    rustix::process::chdir(&orders.cwd)
-        .map_err(|error| ("working folder", format!("{}: {error}", orders.cwd.display())))?;
+    rustix::process::chdir(&orders.cwd).map_err(|error| {
+        let who = if orders.user.is_some() {
+            "; what root runs in a sandbox is not root, and has to be let in"
+        } else {
+            ""
+        };
+        ("working folder", format!("{}: {error}{who}", orders.cwd.display()))
+    })?;
     let kind = Kind {
         forks: orders.forks,
         namespaces: orders.namespaces,
