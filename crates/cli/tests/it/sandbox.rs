@@ -22,7 +22,9 @@ const NOBODY: u32 = 65534;
 
 /// A home whose owner is `who`, and a machine that has the level; `None` says why not.
 pub(crate) struct Confined {
-    pub(crate) home: Home,
+    home: Home,
+    /// The current folder.
+    pub(crate) here: std::path::PathBuf,
     level: &'static str,
     who: Who,
 }
@@ -36,11 +38,17 @@ impl Confined {
                 skip("only root can be somebody else");
                 return None;
             }
-            std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        // a temporary folder is nobody else's business, but this one is the command's
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let confined = Self { home, level, who };
+        let here = home.path().join("project");
+        std::fs::create_dir(&here).unwrap();
+        for folder in [home.path(), &here] {
+            // a temporary folder is nobody else's business, but this one is the command's
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            if who == Who::Nobody {
+                std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let confined = Self { home, here, level, who };
         let tried = confined.run(&[], &["true"]);
         match tried.status.code() {
             Some(0) => Some(confined),
@@ -60,6 +68,7 @@ impl Confined {
         let sandbox = ["run", "--offline", "--sandbox", "--level", self.level, "--exactly"];
         command.arg(env!("CARGO_BIN_EXE_coroner")).args(sandbox).args(options).arg("--").args(words);
         self.home.dress(&mut command);
+        command.current_dir(&self.here);
         // not what somebody has put before the system's
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("CORONER_RUN_GRACE", "1s").env("SECRET", "coroner-attack-secret");
@@ -72,7 +81,7 @@ impl Confined {
 
     /// The same with what the diagnosis says.
     pub(crate) fn diagnosed(&self, options: &[&str], words: &[&str]) -> (Output, serde_json::Value) {
-        let file = self.home.path().join("diagnosis.json");
+        let file = self.here.join("diagnosis.json");
         let options = [options, &["--diagnosis", file.to_str().unwrap()]].concat();
         let output = self.run(&options, words);
         let diagnosis = std::fs::read(&file).unwrap_or_else(|_| panic!("no diagnosis: {output:?}"));
@@ -82,7 +91,7 @@ impl Confined {
 
     /// A file in the current folder that everybody can read.
     pub(crate) fn file(&self, name: &str, text: &str) {
-        let path = self.home.file(name, text);
+        let path = self.home.file(&format!("project/{name}"), text);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         if self.who == Who::Nobody {
             std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();

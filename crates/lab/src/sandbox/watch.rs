@@ -259,9 +259,8 @@ impl<'a> Run<'a> {
 
     /// How it ended, and whether that was seen or concluded.
     fn end(&self, ended: &Ended, limits: &Limits, oom_before: Option<u64>, group_kills: u64) -> (End, bool) {
-        // the kernel counts ticks
-        const TICK: Duration = Duration::from_millis(20);
-        let used_up = ended.own_cpu + TICK >= limits.cpu;
+        // the limit is held against ticks, what we see is exact: on a busy machine they are far apart
+        let used_up = ended.own_cpu * 2 >= limits.cpu;
         let end = match (ended.forced, &ended.status) {
             (Some(Forced::Wall), _) => End::TimedOut { limit: limits.wall },
             (Some(Forced::Memory), _) => End::MemoryLimit { limit: limits.memory },
@@ -270,8 +269,10 @@ impl<'a> Run<'a> {
             (_, Status::Signaled(libc::SIGKILL)) if group_kills > 0 => {
                 End::MemoryLimit { limit: limits.memory }
             }
-            (_, Status::Signaled(libc::SIGXCPU | libc::SIGKILL)) if used_up => {
-                End::CpuLimit { limit: limits.cpu }
+            (_, Status::Signaled(libc::SIGXCPU)) if used_up => End::CpuLimit { limit: limits.cpu },
+            // it did not listen to the signal
+            (None, Status::Signaled(libc::SIGKILL)) if used_up => {
+                return (End::CpuLimit { limit: limits.cpu }, ended.own_cpu >= limits.cpu);
             }
             (None, Status::Signaled(libc::SIGKILL)) if oom_before < oom_kills() => {
                 return (End::OomKilled, false);

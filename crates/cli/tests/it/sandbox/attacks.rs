@@ -11,7 +11,8 @@ use crate::rig::text;
 const ATTACKS: &str = include_str!("attacks.py");
 
 /// What level D says that it does not protect: files that the user may read or write, and his processes' environment.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
+    "truncate outside",
     "read outside",
     "list outside",
     "write outside",
@@ -32,7 +33,7 @@ const FILES: [&str; 14] = [
 fn nothing_gets_out() {
     std::thread::scope(|scope| {
         let tests = ALL.map(|(level, who)| scope.spawn(move || attacked(level, who)));
-        tests.map(|test| test.join().unwrap());
+        tests.into_iter().for_each(|test| test.join().unwrap());
     });
 }
 
@@ -45,7 +46,7 @@ fn attacked(level: &'static str, who: Who) {
     std::fs::set_permissions(outside.path().join("secret"), std::fs::Permissions::from_mode(0o666)).unwrap();
     confined.file("attacks.py", ATTACKS);
     confined.file("file", "text");
-    let here = confined.home.path();
+    let here = confined.here.as_path();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port().to_string();
     let name = format!("coroner-attack-{}-{level}-{who:?}", std::process::id());
@@ -77,8 +78,8 @@ fn attacked(level: &'static str, who: Who) {
         .filter(|line| !line.is_empty() && !line.starts_with('#') && !allowed.contains(line))
         .collect();
     assert!(worked.is_empty(), "{level} {who:?}: this worked: {worked:?}\n{said}");
-    assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
     if level != "D" {
+        assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
         assert_eq!(std::fs::read_to_string(here.join("file")).unwrap(), "text");
         assert!(!outside.path().join("written").exists() && !here.join("written").exists());
     }
@@ -136,7 +137,7 @@ fn a_refused_network_is_the_diagnosis() {
 fn what_it_may_do_it_can_do() {
     std::thread::scope(|scope| {
         let tests = ALL.map(|(level, who)| scope.spawn(move || worked(level, who)));
-        tests.map(|test| test.join().unwrap());
+        tests.into_iter().for_each(|test| test.join().unwrap());
     });
 }
 
@@ -161,7 +162,7 @@ os.kill(pid, 15); assert os.waitpid(pid, 0)[1] == 15
 print(sys.stdin.read(), 'done')
 ";
     confined.file("file", "text");
-    let here = confined.home.path().to_str().unwrap().to_owned();
+    let here = confined.here.to_str().unwrap().to_owned();
     let output = crate::rig::with_input(confined.command(&[], &["python3", "-c", program, &here]), b"given");
     assert_eq!(text(&output.stdout), "given done\n", "{level} {who:?}: {}", text(&output.stderr));
     assert_eq!(output.status.code(), Some(0));

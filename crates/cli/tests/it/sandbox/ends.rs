@@ -176,7 +176,7 @@ const CASES: &[Case] = &[
 fn each_end_has_its_cause() {
     std::thread::scope(|scope| {
         let tests = SOME.map(|(level, who)| scope.spawn(move || ends(level, who)));
-        tests.map(|test| test.join().unwrap());
+        tests.into_iter().for_each(|test| test.join().unwrap());
     });
 }
 
@@ -184,7 +184,7 @@ fn ends(level: &'static str, who: Who) {
     let Some(confined) = Confined::new("ends", level, who) else { return };
     confined.file("plain", "text");
     for case in CASES {
-        let file = confined.home.path().join("diagnosis.json");
+        let file = confined.here.join("diagnosis.json");
         let options = [case.options, &["--diagnosis", file.to_str().unwrap()]].concat();
         let mut command = confined.command(&options, case.command);
         for (name, value) in case.settings {

@@ -51,7 +51,7 @@ fn a_daemon_is_gone_when_its_parent_has_ended() {
                 assert_eq!(folders_with(&mark), 0);
             })
         });
-        tests.map(|test| test.join().unwrap());
+        tests.into_iter().for_each(|test| test.join().unwrap());
     });
 }
 
@@ -65,7 +65,7 @@ fn everything_is_gone_at_a_limit_at_a_stop_and_when_we_are_killed() {
                 told(level, who, Signal::KILL, None);
             })
         });
-        tests.map(|test| test.join().unwrap());
+        tests.into_iter().for_each(|test| test.join().unwrap());
     });
 }
 

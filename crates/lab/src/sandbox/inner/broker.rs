@@ -88,7 +88,9 @@ impl Broker {
             return false;
         }
         let to = asked.data.args[0] as c_int;
-        Pid::from_raw(to).filter(|_| to > 0).is_some_and(|to| processes::below(root).contains(&to))
+        // groups and everybody are negative numbers, which are no process's
+        let to = Some(to).filter(|to| *to > 0).and_then(Pid::from_raw);
+        to.is_some_and(|to| processes::below(root).contains(&to))
     }
 }
 
