@@ -32,12 +32,10 @@ pub(crate) struct Confined {
 impl Confined {
     pub(crate) fn new(test: &str, level: &'static str, who: Who) -> Option<Self> {
         let home = Home::new();
-        let skip = |why: &str| println!("skipped: {test} at level {level} as {who:?}: {why}");
-        if who == Who::Nobody {
-            if !rustix::process::geteuid().is_root() {
-                skip("only root can be somebody else");
-                return None;
-            }
+        let skip = |why: &str| skipped(&format!("{test} at level {level} as {who:?}"), why);
+        if who == Who::Nobody && !rustix::process::geteuid().is_root() {
+            skip("only root can be somebody else");
+            return None;
         }
         let here = home.path().join("project");
         std::fs::create_dir(&here).unwrap();
@@ -97,6 +95,12 @@ impl Confined {
             std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
     }
+}
+
+/// As `scripts/test` wants to hear it, in one line.
+fn skipped(test: &str, why: &str) {
+    let why = why.replace('\n', " ");
+    _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {test}: {why}\n").as_bytes());
 }
 
 /// Every level that protects something, and everybody who can ask for it.
