@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ use crate::context::{Context, Failed};
 
 /// Where Anthropic's key is looked for unless the configuration names another place.
 const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+/// A whole program takes longer to write than a diagnosis.
+const PROGRAM_TIME: Duration = Duration::from_secs(300);
 
 /// Rules, settings and perhaps a model.
 pub(crate) struct Analyst {
@@ -228,10 +231,28 @@ pub(crate) fn asker(
     store: Option<&Store>,
     runtime: &Runtime,
 ) -> Result<Option<Asker>, Failed> {
-    let wanted = &context.config.model;
-    if wanted.ask == config::Ask::Never {
+    if context.config.model.ask == config::Ask::Never {
         return Ok(None);
     }
+    asker_within(context, store, runtime, |_| {})
+}
+
+/// The model that writes programs: the same one, with the time that this takes.
+pub(crate) fn program_asker(
+    context: &Context,
+    store: Option<&Store>,
+    runtime: &Runtime,
+) -> Result<Option<Asker>, Failed> {
+    asker_within(context, store, runtime, |limits| limits.total = limits.total.max(PROGRAM_TIME))
+}
+
+fn asker_within(
+    context: &Context,
+    store: Option<&Store>,
+    runtime: &Runtime,
+    adjust: impl FnOnce(&mut Limits),
+) -> Result<Option<Asker>, Failed> {
+    let wanted = &context.config.model;
     let script = context.env.get("CORONER_MODEL_SCRIPT");
     let model = match (script, wanted.provider) {
         (Some(path), _) => {
@@ -262,13 +283,14 @@ pub(crate) fn asker(
         Some(store) => Arc::new(Kept(store.clone())),
         None => Arc::new(MemoryLedger::default()),
     };
-    let limits = Limits {
+    let mut limits = Limits {
         total: wanted.timeout,
         concurrency: wanted.concurrency.get(),
         calls_per_day: wanted.calls_per_day.0,
         dollars_per_day: Some(wanted.dollars_per_day).filter(|d| d.is_finite()),
         ..Limits::default()
     };
+    adjust(&mut limits);
     let own = wanted
         .prices
         .iter()

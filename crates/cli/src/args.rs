@@ -3,6 +3,7 @@
 mod attempt;
 mod check;
 mod diagnose;
+mod evolve;
 mod people;
 mod records;
 mod rules;
@@ -19,6 +20,7 @@ use coroner_store::Status;
 pub(crate) use attempt::TestArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
+pub(crate) use evolve::{EvolveArgs, Who};
 pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
@@ -86,6 +88,7 @@ pub(crate) enum Command {
     Show(ShowArgs),
     Check(CheckArgs),
     Test(TestArgs),
+    Evolve(EvolveArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
     Serve(ServeArgs),
@@ -111,6 +114,7 @@ word!(severity, coroner_diagnosis::Severity);
 word!(origin, coroner_diagnosis::Origin);
 word!(role, coroner_store::Role);
 word!(scope, coroner_store::TokenScope);
+word!(feedback, coroner_store::Feedback);
 
 fn status() -> impl TypedValueParser<Value = Status> {
     PossibleValuesParser::new(Status::all().map(Status::as_str)).try_map(|text| text.parse::<Status>())
@@ -141,7 +145,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            25,
+            26,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -11,6 +11,7 @@ mod context;
 mod doctor;
 mod environment;
 mod eval;
+mod evolve;
 mod history;
 mod kept;
 mod list;
@@ -64,6 +65,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Evidence(args) => analyze::evidence(context, args),
         Command::Test(args) => attempt::test(args, context),
         Command::Check(args) => check::check(context, args),
+        Command::Evolve(args) => evolve::evolve(args, context),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),
         Command::List(args) => list::list(args, context),

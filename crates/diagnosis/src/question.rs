@@ -12,7 +12,8 @@ pub struct Question {
     pub system: String,
     /// The evidence, fenced as data.
     pub prompt: String,
-    /// JSON schema of the answer, inside the subset that the providers' structured output takes.
+    /// JSON schema of the answer, inside the subset that the providers' structured output takes; null where the answer
+    /// is a text of its own.
     pub schema: serde_json::Value,
     /// See [`PROMPT_VERSION`].
     pub prompt_version: &'static str,

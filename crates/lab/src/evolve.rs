@@ -2,6 +2,7 @@
 //! failures back, and stops when what fails is not the candidates. Whatever ends it, it can be taken up again.
 
 mod ablation;
+mod bench;
 mod breaker;
 mod brief;
 mod population;
@@ -22,7 +23,8 @@ use coroner_diagnosis::{Diagnosis, Exit};
 use coroner_store::{ExperimentId, Feedback, Log, RunId, Status};
 use serde::{Deserialize, Serialize};
 
-pub use ablation::{Ablation, Lane, Spread, ablate};
+pub use ablation::{Ablation, Lane, Mode, Spread, ablate};
+pub use bench::TaskBench;
 pub use breaker::Trip;
 pub use resume::settings_of;
 pub use run::{Evolution, Ground, Step};
@@ -64,11 +66,12 @@ impl Default for Settings {
 
 /// Tests candidates and judges them. It is asked from several threads at once, and takes as long as it takes.
 pub trait Bench: Sync {
-    /// Screens a candidate, runs it, and says why it failed if it did.
+    /// Screens a candidate, runs it, judges it, and says why it failed if it did.
     fn test(&self, trial: &Trial<'_>) -> Tested;
 
-    /// Is what was measured good enough to be taken over? Called for one candidate at a time.
-    fn judge(&self, trial: &Trial<'_>, tested: &Tested, best: Option<&Standing>) -> Judgement;
+    /// Judges one again that would have been taken over, after another one has become the best in the meantime. Called
+    /// for one candidate at a time.
+    fn judge(&self, trial: &Trial<'_>, tested: Tested) -> Tested;
 
     /// A score so that more is better.
     fn rank(&self, score: f64) -> f64;
@@ -87,50 +90,74 @@ pub struct Trial<'a> {
     /// Its source.
     pub code: &'a str,
     /// What its parent measured, if it has one.
-    pub parent: Option<&'a BTreeMap<String, f64>>,
+    pub parent: Option<&'a Standing>,
+    /// The best so far, if there is one.
+    pub best: Option<&'a Standing>,
 }
 
-/// What the best candidate so far measured.
-#[derive(Debug, Clone, PartialEq)]
+/// What another candidate measured.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
     /// Its experiment's short number.
     pub number: u64,
     /// All of it.
     pub metrics: BTreeMap<String, f64>,
+    /// The same on the inputs that are held out.
+    pub held_out: BTreeMap<String, f64>,
     /// More is better.
     pub rank: f64,
 }
 
 /// What a test found.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tested {
+    /// `Adopted`, `Rejected` or `TestFailed`.
+    pub status: Status,
+    /// Why, in a few words.
+    pub reason: String,
     /// What was measured; empty if it failed before.
     pub metrics: BTreeMap<String, f64>,
+    /// The same on the inputs that are held out, where it came to that.
+    pub held_out: BTreeMap<String, f64>,
     /// The metric that is compared; absent if it failed.
     pub score: Option<f64>,
+    /// By how much it is better than the best before it, as a part of it.
+    pub improvement: Option<f64>,
+    /// What is worth a word and no failure.
+    pub remarks: Vec<String>,
     /// How the run ended, if it came to one.
     pub exit: Option<Exit>,
     /// What it printed.
     pub log: Option<Log>,
     /// The end of what it printed and the error, as they are: what others feed back.
     pub raw: String,
-    /// Why it failed, if it did.
+    /// Why it failed or was not good enough, if so.
     pub diagnosis: Option<Diagnosis>,
-    /// A word on the failure ("Code testing failed").
-    pub reason: String,
     /// Rules of the policy that refused it.
     pub refused_by: Vec<String>,
+    /// Somebody stopped it: nothing is known of it.
+    pub stopped: bool,
 }
 
-/// What becomes of something that was measured.
-#[derive(Debug, Clone)]
-pub struct Judgement {
-    /// `Adopted`, `Rejected`, or `TestFailed` where what was measured can't be true.
-    pub status: Status,
-    /// Why.
-    pub reason: String,
-    /// Why it is not good enough, where that is worth one.
-    pub diagnosis: Option<Diagnosis>,
+impl Default for Tested {
+    /// One that failed, and nothing is known of why.
+    fn default() -> Self {
+        Self {
+            status: Status::TestFailed,
+            reason: String::new(),
+            metrics: BTreeMap::new(),
+            held_out: BTreeMap::new(),
+            score: None,
+            improvement: None,
+            remarks: Vec::new(),
+            exit: None,
+            log: None,
+            raw: String::new(),
+            diagnosis: None,
+            refused_by: Vec::new(),
+            stopped: false,
+        }
+    }
 }
 
 /// What happens in a run, as it happens.

@@ -6,6 +6,7 @@ mod graft;
 mod lessons;
 mod numbers;
 mod program;
+mod prompt;
 mod repair;
 mod shapes;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use coroner_store::{Cost, Feedback};
 pub(crate) use builtin::mix;
 pub use builtin::{BlocksError, Builtin, Hash};
 pub use edit::{Deed, Edit, Operator, Piece};
+pub(crate) use prompt::tail;
+pub use prompt::{PROPOSAL_VERSION, Prompt, prompt, read_reply};
 
 /// Makes candidates.
 #[async_trait]

@@ -25,6 +25,8 @@ pub const CHEAP_MODEL: &str = "claude-haiku-5-5";
 
 /// Tokens of the answer itself, as in the original.
 const ANSWER_TOKENS: u32 = 1_024;
+/// The same for an answer that is a text of its own, such as a program.
+const TEXT_TOKENS: u32 = 16 * 1_024;
 /// Room on top for a model that thinks: at low effort it needs a fraction, and the time limit ends it long before.
 const THINKING_ROOM: u32 = 15 * 1_024;
 
@@ -91,19 +93,26 @@ impl Anthropic {
 
 /// What is sent, and the cap on the answer in it.
 fn request(model: &str, question: &Question) -> (u32, Value) {
-    let format = json!({"type": "json_schema", "schema": question.schema});
-    let (max_tokens, output_config) = if prices::thinks(model) {
-        (ANSWER_TOKENS + THINKING_ROOM, json!({"format": format, "effort": "low"}))
-    } else {
-        (ANSWER_TOKENS, json!({"format": format}))
-    };
-    let body = json!({
+    let thinks = prices::thinks(model);
+    let mut output_config = json!({});
+    let mut max_tokens = TEXT_TOKENS;
+    if !question.schema.is_null() {
+        max_tokens = ANSWER_TOKENS;
+        output_config["format"] = json!({"type": "json_schema", "schema": question.schema});
+    }
+    if thinks {
+        max_tokens += THINKING_ROOM;
+        output_config["effort"] = if question.schema.is_null() { "medium" } else { "low" }.into();
+    }
+    let mut body = json!({
         "model": model,
         "max_tokens": max_tokens,
         "system": question.system,
         "messages": [{"role": "user", "content": question.prompt}],
-        "output_config": output_config,
     });
+    if output_config.as_object().is_some_and(|config| !config.is_empty()) {
+        body["output_config"] = output_config;
+    }
     (max_tokens, body)
 }
 

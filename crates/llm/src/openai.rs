@@ -14,6 +14,8 @@ use crate::key::Credential;
 
 /// Whether such a model thinks can't be known, and an answer that is cut off is worth nothing.
 const MAX_TOKENS: u32 = 8_192;
+/// The same for an answer that is a text of its own, such as a program.
+const TEXT_TOKENS: u32 = 16_384;
 /// Small models write one string or one list for ever if nobody stops them: characters of a string,
 const STRING_LIMIT: u32 = 600;
 /// and items of a list.
@@ -96,18 +98,22 @@ fn request(model: &str, question: &Question, bounded: bool, newer_cap: bool) -> 
         bound(&mut schema);
     }
     let cap = if newer_cap { "max_completion_tokens" } else { "max_tokens" };
-    json!({
+    let free = question.schema.is_null();
+    let mut body = json!({
         "model": model,
-        cap: MAX_TOKENS,
+        cap: if free { TEXT_TOKENS } else { MAX_TOKENS },
         "messages": [
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.prompt},
         ],
-        "response_format": {
+    });
+    if !free {
+        body["response_format"] = json!({
             "type": "json_schema",
             "json_schema": {"name": "diagnosis", "strict": true, "schema": schema},
-        },
-    })
+        });
+    }
+    body
 }
 
 /// Gives every free string of `schema` a `maxLength` and every list a `maxItems`.

@@ -5,6 +5,7 @@ mod analyze;
 mod attempt;
 mod batch;
 mod check;
+mod evolve;
 mod input;
 mod kept;
 mod model;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use coroner_diagnosis::Diagnosis;
 use coroner_store::{
     CandidateBegun, CandidateOutcome, CommandLine, ExperimentId, NewCandidate, NewExperiment, Outcome, Owner,
     Status,
@@ -60,7 +59,8 @@ impl Evolution<'_> {
                 state.in_vain = 0;
                 drop(state);
                 let number = id.number();
-                self.tell(&Event::Started { number, change: it.change.clone(), again: it.again });
+                let again = it.again || id.attempt() > 1;
+                self.tell(&Event::Started { number, change: it.change.clone(), again });
                 return Ok(Some(id));
             }
             CandidateBegun::Known(id) => {
@@ -73,31 +73,24 @@ impl Evolution<'_> {
         Ok(None)
     }
 
-    pub(super) fn keep(
-        &self,
-        id: &ExperimentId,
-        tested: &Tested,
-        status: Status,
-        reason: &str,
-        diagnosis: Option<&Diagnosis>,
-    ) -> Result<(), EvolveError> {
+    pub(super) fn keep(&self, id: &ExperimentId, tested: &Tested, reason: &str) -> Result<(), EvolveError> {
         let result = EvolutionResult {
-            status,
-            adopted: status == Status::Adopted,
+            status: tested.status,
+            adopted: tested.status == Status::Adopted,
             reason: reason.to_owned(),
             metrics: tested.metrics.clone(),
-            held_out: BTreeMap::new(),
-            improvement: None,
-            remarks: Vec::new(),
-            failure_analysis: diagnosis.cloned(),
+            held_out: tested.held_out.clone(),
+            improvement: tested.improvement,
+            remarks: tested.remarks.clone(),
+            failure_analysis: tested.diagnosis.clone(),
         };
         let outcome = Outcome {
-            status,
+            status: tested.status,
             exit: tested.exit.clone(),
             ended_at: Timestamp::now(),
             reason: Some(reason.to_owned()),
             log: tested.log.clone(),
-            diagnosis: diagnosis.cloned(),
+            diagnosis: tested.diagnosis.clone(),
         };
         let candidate = CandidateOutcome {
             metrics: tested.metrics.clone(),
@@ -107,6 +100,20 @@ impl Evolution<'_> {
         };
         let Ground { store, runtime, .. } = &self.ground;
         Ok(runtime.block_on(store.finish_candidate(id, outcome, candidate))?)
+    }
+
+    /// It was stopped, so nothing is known of it: it is marked to be tested again, as one whose watcher died.
+    pub(super) fn lost(&self, id: &ExperimentId, tested: &Tested) -> Result<(), EvolveError> {
+        let outcome = Outcome {
+            status: Status::Lost,
+            exit: tested.exit.clone(),
+            ended_at: Timestamp::now(),
+            reason: Some("interrupted from the terminal".to_owned()),
+            log: tested.log.clone(),
+            diagnosis: None,
+        };
+        let Ground { store, runtime, .. } = &self.ground;
+        Ok(runtime.block_on(store.finish_candidate(id, outcome, CandidateOutcome::default()))?)
     }
 
     /// Puts an adopted program into the folder, unless it is there.

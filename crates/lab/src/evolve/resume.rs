@@ -134,10 +134,13 @@ impl<'a> Evolution<'a> {
         if !wanted {
             return Ok(None);
         }
+        Ok(self.result(it)?.and_then(|result| result.failure_analysis))
+    }
+
+    fn result(&self, it: &Candidate) -> Result<Option<EvolutionResult>, EvolveError> {
         let record = self.ground.runtime.block_on(self.ground.store.candidate(&it.id))?;
         let result = record.and_then(|record| record.result);
-        let result: Option<EvolutionResult> = result.and_then(|result| serde_json::from_value(result).ok());
-        Ok(result.and_then(|result| result.failure_analysis))
+        Ok(result.and_then(|result| serde_json::from_value(result).ok()))
     }
 
     /// The population and the best, with their code.
@@ -152,7 +155,9 @@ impl<'a> Evolution<'a> {
         good.sort_by(|a, b| b.1.total_cmp(&a.1));
         let adopted = good.iter().find(|(it, _)| it.status == Status::Adopted);
         if let Some((it, rank)) = adopted {
-            state.best = Some(Standing { number: it.number, metrics: it.metrics.clone(), rank: *rank });
+            let held_out = self.result(it)?.map(|result| result.held_out).unwrap_or_default();
+            let metrics = it.metrics.clone();
+            state.best = Some(Standing { number: it.number, metrics, held_out, rank: *rank });
             state.best_score = it.score;
         }
         // in the order in which they came, as they were added the first time

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::resume::TASK;
 use super::state::{Baseline, Ended, Job, Next, State};
 use super::{
-    Bench, Event, EvolveError, Finished, Judgement, Over, Settings, Tested, Trial, Versions, provider,
+    Bench, Event, EvolveError, Finished, Over, Settings, Standing, Tested, Trial, Versions, provider,
 };
 use crate::propose::{Brief, Errand, Hash, Member, Mending, Proposal, Proposer, ProposerError};
 
@@ -76,6 +76,19 @@ pub(super) struct Candidate {
     pub(super) repair: Option<Arc<Mending>>,
     pub(super) cost: Cost,
     pub(super) again: bool,
+}
+
+impl Candidate {
+    /// What its parent measured.
+    fn standing(&self) -> Option<Standing> {
+        let parent = self.parent.as_ref()?;
+        Some(Standing {
+            number: parent.number,
+            metrics: parent.metrics.clone(),
+            held_out: std::collections::BTreeMap::new(),
+            rank: parent.rank,
+        })
+    }
 }
 
 impl<'a> Evolution<'a> {
@@ -321,30 +334,38 @@ impl<'a> Evolution<'a> {
             reason: "There is no program to test".to_owned(),
             ..Tested::default()
         };
-        self.finish(&candidate, &id, tested)
+        self.finish(&candidate, &id, tested, None)
     }
 
     fn test(&self, it: &Candidate) -> Result<(), EvolveError> {
         let Some(id) = self.begin(it)? else { return Ok(()) };
-        let parent = it.parent.as_ref().map(|parent| &parent.metrics);
-        let tested = self.ground.bench.test(&Trial { id: &id, code: &it.code, parent });
-        self.finish(it, &id, tested)
+        let best = self.state().best.clone();
+        let parent = it.standing();
+        let trial = Trial { id: &id, code: &it.code, parent: parent.as_ref(), best: best.as_ref() };
+        let tested = self.ground.bench.test(&trial);
+        self.finish(it, &id, tested, best.map(|best| best.number))
     }
 
-    /// Judges it, keeps the end, and learns from it: one candidate at a time, so that each is compared with the best.
-    fn finish(&self, it: &Candidate, id: &ExperimentId, tested: Tested) -> Result<(), EvolveError> {
+    /// Keeps the end of it and learns from it: one candidate at a time, so that each is compared with the best. `than` is
+    /// the one that it was compared with.
+    fn finish(
+        &self,
+        it: &Candidate,
+        id: &ExperimentId,
+        mut tested: Tested,
+        than: Option<u64>,
+    ) -> Result<(), EvolveError> {
+        if tested.stopped {
+            return self.lost(id, &tested);
+        }
         let mut state = self.state();
-        let parent = it.parent.as_ref().map(|parent| &parent.metrics);
-        let trial = Trial { id, code: &it.code, parent };
-        let Judgement { status, reason, diagnosis } = if tested.score.is_some() {
-            self.ground.bench.judge(&trial, &tested, state.best.as_ref())
-        } else {
-            Judgement {
-                status: Status::TestFailed,
-                reason: tested.reason.clone(),
-                diagnosis: tested.diagnosis.clone(),
-            }
-        };
+        if tested.status == Status::Adopted && state.best.as_ref().map(|best| best.number) != than {
+            let parent = it.standing();
+            let best = state.best.as_ref();
+            tested =
+                self.ground.bench.judge(&Trial { id, code: &it.code, parent: parent.as_ref(), best }, tested);
+        }
+        let (status, diagnosis) = (tested.status, tested.diagnosis.clone());
         let rank = tested.score.map(|score| self.ground.bench.rank(score));
         let is_baseline = it.proposer == TASK;
         let ended = Ended {
@@ -358,6 +379,7 @@ impl<'a> Evolution<'a> {
             counts: !is_baseline,
             status,
             metrics: &tested.metrics,
+            held_out: &tested.held_out,
             rank,
             score: tested.score,
             diagnosis: diagnosis.as_ref(),
@@ -366,10 +388,10 @@ impl<'a> Evolution<'a> {
         };
         let (trip, repeated) = state.learn(&ended);
         let reason = match &repeated {
-            Some(repeated) => format!("{reason}; {repeated}"),
-            None => reason,
+            Some(repeated) => format!("{}; {repeated}", tested.reason),
+            None => tested.reason.clone(),
         };
-        self.keep(id, &tested, status, &reason, diagnosis.as_ref())?;
+        self.keep(id, &tested, &reason)?;
         state.dollars += diagnosis.as_ref().and_then(|d| d.cost_usd).unwrap_or(0.0);
         if status == Status::Adopted {
             let parents = it.parent.iter().map(|parent| parent.number).collect();

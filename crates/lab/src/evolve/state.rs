@@ -94,6 +94,7 @@ pub(super) struct Ended<'a> {
     pub(super) counts: bool,
     pub(super) status: Status,
     pub(super) metrics: &'a std::collections::BTreeMap<String, f64>,
+    pub(super) held_out: &'a std::collections::BTreeMap<String, f64>,
     pub(super) rank: Option<f64>,
     pub(super) score: Option<f64>,
     pub(super) diagnosis: Option<&'a Diagnosis>,
@@ -268,7 +269,8 @@ impl State {
             remark: it.diagnosis.map(|diagnosis| diagnosis.root_cause.clone()),
         });
         if it.status == Status::Adopted {
-            self.best = Some(Standing { number, metrics: it.metrics.clone(), rank });
+            self.best =
+                Some(Standing { number, metrics: it.metrics.clone(), held_out: it.held_out.clone(), rank });
             self.best_score = it.score;
         }
     }

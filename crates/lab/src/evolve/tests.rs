@@ -65,22 +65,22 @@ impl Bench for Toy {
             _ if !trial.code.contains("A * x") => {
                 failed("NameError: name 'y' is not defined", Some(Origin::Candidate))
             }
-            (Some(a), Some(b)) if b < 22.0 => Tested {
-                metrics: BTreeMap::from([("loss".to_owned(), (a - 3.0).powi(2) + (b - 20.0).powi(2))]),
-                score: Some((a - 3.0).powi(2) + (b - 20.0).powi(2)),
-                ..Tested::default()
-            },
+            (Some(a), Some(b)) if b < 22.0 => {
+                let loss = (a - 3.0).powi(2) + (b - 20.0).powi(2);
+                let metrics = BTreeMap::from([("loss".to_owned(), loss)]);
+                self.judge(trial, Tested { metrics, score: Some(loss), ..Tested::default() })
+            }
             (Some(_), Some(_)) => failed("MemoryError: Unable to allocate 3 GiB", Some(Origin::Candidate)),
             _ => failed("NameError: name 'A' is not defined", Some(Origin::Candidate)),
         }
     }
 
-    fn judge(&self, _: &Trial<'_>, tested: &Tested, best: Option<&Standing>) -> Judgement {
+    fn judge(&self, trial: &Trial<'_>, tested: Tested) -> Tested {
         let rank = self.rank(tested.score.unwrap_or(f64::NAN));
-        let better = best.is_none_or(|best| rank > best.rank);
+        let better = trial.best.is_none_or(|best| rank > best.rank);
         let (status, reason) =
             if better { (Status::Adopted, "better") } else { (Status::Rejected, "Performance not better") };
-        Judgement { status, reason: reason.to_owned(), diagnosis: None }
+        Tested { status, reason: reason.to_owned(), ..tested }
     }
 
     fn rank(&self, score: f64) -> f64 {

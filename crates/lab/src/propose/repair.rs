@@ -23,7 +23,7 @@ pub(super) fn mend(parent: &str, failure: &Mending, memory: &Memory) -> Vec<Mend
         .map(|(_, e)| e.clone())
         .collect();
     let undone = (!rest.is_empty()).then(|| finish(parent, failure, UNDONE, &guilty, rest));
-    let softened = soften(parent, failure, &guilty);
+    let softened = if clues.ran { None } else { soften(parent, failure, &guilty) };
     let ways = if clues.soften { [softened, undone] } else { [undone, softened] };
     ways.into_iter().flatten().collect()
 }
@@ -35,6 +35,8 @@ struct Clues {
     /// It took too long or too much.
     too_much: bool,
     soften: bool,
+    /// It ran to its end, and the result is wrong or the same as before: half of the step makes that no better.
+    ran: bool,
 }
 
 impl Clues {
@@ -50,15 +52,19 @@ impl Clues {
                     let digits = &text[at + word.len()..];
                     digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok()
                 });
-                Some(Self { line: frames.last(), names: missing_names(text), too_much, soften: too_much })
+                let (line, names) = (frames.last(), missing_names(text));
+                // without a word that says anything there is nothing to go by
+                let any = line.is_some() || !names.is_empty() || too_much;
+                any.then_some(Self { line, names, too_much, soften: too_much, ran: false })
             }
             Told::Lesson(lesson) => {
-                use coroner_diagnosis::Category::{ResourceError, Timeout};
+                use coroner_diagnosis::Category::{LogicError, ResourceError, Timeout};
                 Some(Self {
                     line: lesson.line.and_then(|line| line.try_into().ok()),
                     names: lesson.names.clone(),
                     too_much: matches!(lesson.category, Timeout | ResourceError),
                     soften: memory.softens(lesson),
+                    ran: lesson.category == LogicError,
                 })
             }
         }

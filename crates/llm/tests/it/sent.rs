@@ -127,3 +127,19 @@ async fn replies_arrive_unharmed() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_text_of_its_own_is_asked_for_without_a_schema_and_with_room() {
+    for dialect in Dialect::BOTH {
+        let server = Server::playing([Act::ok(dialect.answer("```python\npass\n```"))]).await;
+        let mut free = question("program 1");
+        free.schema = serde_json::Value::Null;
+        let reply = asker(dialect.model(&server.url), Limits::default()).ask(&free).await.unwrap();
+        assert_eq!(reply.text, "```python\npass\n```");
+        let body = server.seen()[0].json();
+        assert!(body.get("response_format").is_none(), "{body}");
+        assert!(body.pointer("/output_config/format").is_none(), "{body}");
+        let cap = body["max_tokens"].as_u64().unwrap();
+        assert!(cap >= 16_384, "{body}");
+    }
+}
