@@ -4,6 +4,7 @@ mod attempt;
 mod check;
 mod diagnose;
 mod evolve;
+mod lessons;
 mod people;
 mod records;
 mod rules;
@@ -21,6 +22,7 @@ pub(crate) use attempt::TestArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use evolve::{EvolveArgs, Who};
+pub(crate) use lessons::{AdviceArgs, By, Since, StatsArgs};
 pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     Evolve(EvolveArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
+    Advice(AdviceArgs),
+    Stats(StatsArgs),
     Serve(ServeArgs),
     User(UserArgs),
     Token(TokenArgs),
@@ -145,7 +149,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            26,
+            27,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -1,5 +1,6 @@
 //! The binary `coroner`.
 
+mod advice;
 mod analyst;
 mod analyze;
 mod args;
@@ -25,6 +26,7 @@ mod run;
 mod serve;
 mod show;
 mod source;
+mod stats;
 mod terminal;
 
 use std::process::ExitCode;
@@ -68,6 +70,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Evolve(args) => evolve::evolve(args, context),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),
+        Command::Advice(args) => advice::advice(args, context),
+        Command::Stats(args) => stats::stats(args, context),
         Command::List(args) => list::list(args, context),
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),

@@ -1,11 +1,13 @@
-//! `coroner show`: one experiment, how it ended and why it failed; or its log.
+//! `coroner show`: one experiment, how it ended and why it failed; or its log, or its code.
+
+mod candidate;
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use coroner_diagnosis::{Diagnosis, bytes, seconds};
-use coroner_store::{Error, Experiment, Query, Status, Store};
+use coroner_store::{CandidateRecord, Error, Experiment, Query, Status, Store};
 use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -30,9 +32,13 @@ pub(crate) fn show(args: &ShowArgs, context: &Context) -> Result<u8, Failed> {
     if args.log {
         return log(&experiment, &store, &runtime);
     }
+    if args.code {
+        return code(&experiment, &store, &runtime);
+    }
+    let candidate = runtime.block_on(store.candidate(&experiment.listed.id))?;
     match context.format {
-        Format::Json => context.print_json(&as_json(&experiment))?,
-        Format::Text => context.print(&as_text(&experiment, context))?,
+        Format::Json => context.print_json(&as_json(&experiment, candidate.as_ref()))?,
+        Format::Text => context.print(&as_text(&experiment, candidate.as_ref(), context))?,
     }
     Ok(DONE)
 }
@@ -41,9 +47,13 @@ fn find(id: Option<&str>, store: &Store, runtime: &Arc<Runtime>) -> Result<Optio
     let found = match id {
         Some(id) => runtime.block_on(store.get(id)),
         None => {
-            let latest = Query { limit: Some(1), status: Some(Status::Failed), ..Query::default() };
-            let page = runtime.block_on(store.list(latest))?;
-            let Some(listed) = page.experiments.first() else {
+            let mut latest = None;
+            for status in [Status::Failed, Status::TestFailed] {
+                let query = Query { limit: Some(1), status: Some(status), ..Query::default() };
+                let mut page = runtime.block_on(store.list(query))?;
+                latest = latest.into_iter().chain(page.experiments.pop()).max_by_key(|l| l.started_at);
+            }
+            let Some(listed) = latest else {
                 complain("no experiment has failed; `coroner list` shows what there is");
                 return Ok(None);
             };
@@ -60,9 +70,9 @@ fn find(id: Option<&str>, store: &Store, runtime: &Arc<Runtime>) -> Result<Optio
     }
 }
 
-fn as_json(experiment: &Experiment) -> serde_json::Value {
+fn as_json(experiment: &Experiment, candidate: Option<&CandidateRecord>) -> serde_json::Value {
     let listed = &experiment.listed;
-    json!({
+    let mut shown = json!({
         "id": listed.id,
         "number": listed.id.number(),
         "attempt": listed.id.attempt(),
@@ -77,10 +87,14 @@ fn as_json(experiment: &Experiment) -> serde_json::Value {
         "log": experiment.log,
         "log_note": experiment.log_note,
         "diagnosis": experiment.diagnosis,
-    })
+    });
+    if let Some(candidate) = candidate {
+        shown["candidate"] = json!(candidate);
+    }
+    shown
 }
 
-fn as_text(experiment: &Experiment, context: &Context) -> String {
+fn as_text(experiment: &Experiment, candidate: Option<&CandidateRecord>, context: &Context) -> String {
     let face = context.out();
     let listed = &experiment.listed;
     let number = listed.id.number();
@@ -106,6 +120,9 @@ fn as_text(experiment: &Experiment, context: &Context) -> String {
     row("Type", &listed.experiment_type);
     row("Started", &kept::moment(listed.started_at, &TimeZone::system()));
     row("Used", &used(experiment));
+    for (label, value) in candidate.map(|it| candidate::rows(it, number)).unwrap_or_default() {
+        row(label, &value);
+    }
     let log =
         experiment.log.as_ref().map(|log| format!("{} (coroner show {number} --log)", bytes(log.bytes)));
     row("Log", log.as_deref().unwrap_or("none"));
@@ -135,12 +152,28 @@ fn log(experiment: &Experiment, store: &Store, runtime: &Arc<Runtime>) -> Result
         return Ok(REPORTED);
     };
     let log = runtime.block_on(store.read_log(facts.id))?;
+    copy_out(log, "can't copy the log")
+}
+
+/// The same for a candidate's code.
+fn code(experiment: &Experiment, store: &Store, runtime: &Arc<Runtime>) -> Result<u8, Failed> {
+    match runtime.block_on(store.candidate_code(&experiment.listed.id)) {
+        Ok(code) => copy_out(&code[..], "can't copy the code"),
+        Err(error @ Error::NotACandidate { .. }) => {
+            complain(&error.to_string());
+            Ok(REPORTED)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn copy_out(from: impl Read, failed: &'static str) -> Result<u8, Failed> {
     let mut out = io::stdout().lock();
-    let copied = if out.is_terminal() { copy_safely(log, &mut out) } else { copy(log, &mut out) };
+    let copied = if out.is_terminal() { copy_safely(from, &mut out) } else { copy(from, &mut out) };
     match copied {
         Ok(()) => Ok(DONE),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failed::NobodyReads),
-        Err(error) => Err(Failed::Outside(anyhow!(error).context("can't copy the log"))),
+        Err(error) => Err(Failed::Outside(anyhow!(error).context(failed))),
     }
 }
 

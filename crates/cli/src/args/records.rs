@@ -56,7 +56,8 @@ Exit status:
 
 Examples:
   coroner show
-  coroner show exp-1432 --log | less")]
+  coroner show exp-1432 --log | less
+  coroner show 57 --code > best.py")]
 pub(crate) struct ShowArgs {
     /// The experiment: its number, its id, or the beginning of it. Default: the latest that failed.
     pub(crate) id: Option<String>,
@@ -64,6 +65,10 @@ pub(crate) struct ShowArgs {
     /// control it.
     #[arg(long)]
     pub(crate) log: bool,
+    /// Write a candidate's code to standard output and nothing else: untouched, but on a terminal with signs for what
+    /// would control it.
+    #[arg(long, conflicts_with = "log")]
+    pub(crate) code: bool,
 }
 
 /// Forget what the retention settings no longer keep.

@@ -8,6 +8,7 @@ mod check;
 mod evolve;
 mod input;
 mod kept;
+mod lessons;
 mod model;
 mod rig;
 mod rules;
