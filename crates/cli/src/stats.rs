@@ -9,6 +9,7 @@ use coroner_store::{Costs, Error, RunId, Scope, SignatureCost, Store, Taken, Top
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::advice::WINDOW;
 use crate::args::{By, Format, Since, StatsArgs};
@@ -23,6 +24,8 @@ use crate::terminal::Face;
 const DIM: Style = Style::new().effects(Effects::DIMMED);
 /// Wider than this a table is harder to read, not easier.
 const WIDEST: usize = 100;
+/// What the numbers are.
+const HEAD: [&str; 4] = ["time", "processor", "cost", "times"];
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -121,34 +124,27 @@ fn period(args: &StatsArgs, costs: &Costs) -> String {
 
 impl Stats {
     fn in_text(&self, args: &StatsArgs, face: Face, now: Timestamp) -> String {
-        let mut text = printable(&self.head(args), face.unicode);
-        text.push('\n');
-        let share = share(self.costs.lost.wall, self.costs.total.wall);
-        let lost = &self.costs.lost;
-        text.push_str(&format!(
-            "  lost to failures      {} of them, {}{share}\n",
-            thousands(lost.experiments),
-            amounts(lost)
-        ));
-        if self.costs.rejected.experiments > 0 {
-            text.push_str(&format!(
-                "  not good enough       {} of them, {}\n",
-                thousands(self.costs.rejected.experiments),
-                amounts(&self.costs.rejected)
-            ));
+        let (total, lost, rejected) = (&self.costs.total, &self.costs.lost, &self.costs.rejected);
+        let ended = counted(total.experiments, "experiment", "experiments");
+        let mut text = printable(&format!("{ended} {}", period(args, &self.costs)), face.unicode) + "\n";
+        let mut sums = vec![Row::named("all that ended", total)];
+        if lost.experiments > 0 {
+            sums.push(Row::named(&format!("lost to failures{}", share(lost.wall, total.wall)), lost));
         }
+        if rejected.experiments > 0 {
+            sums.push(Row::named("measured, but not good enough", rejected));
+        }
+        let rows = match args.by {
+            _ if lost.experiments == 0 => Vec::new(),
+            By::Signature => self.by_signature(face, now),
+            By::Category => worst_first(&self.costs.by_category),
+            By::Origin => worst_first(&self.costs.by_origin),
+        };
+        text.push_str(&table(&sums, &rows, face));
         if lost.experiments == 0 {
             text.push_str("\n  nothing has failed\n");
             return text;
         }
-        let head = ["lost", "processor", "cost", "times", "what"].map(str::to_owned);
-        let rows = match args.by {
-            By::Signature => self.by_signature(face, now),
-            By::Category => sums(&self.costs.by_category),
-            By::Origin => sums(&self.costs.by_origin),
-        };
-        text.push('\n');
-        text.push_str(&table(&head, &rows, face));
         let named: u64 = rows.iter().map(|row| row.experiments).sum();
         let more = match args.by {
             By::Signature => self.costs.signatures.saturating_sub(self.top_signatures.len() as u64),
@@ -162,12 +158,6 @@ impl Stats {
             text.push_str(&format!("  {without} no diagnosis\n"));
         }
         text
-    }
-
-    fn head(&self, args: &StatsArgs) -> String {
-        let total = &self.costs.total;
-        let period = period(args, &self.costs);
-        format!("{} {period}, {}", counted(total.experiments, "experiment", "experiments"), amounts(total))
     }
 
     fn by_signature(&self, face: Face, now: Timestamp) -> Vec<Row> {
@@ -196,6 +186,10 @@ struct Row {
 }
 
 impl Row {
+    fn named(what: &str, taken: &Taken) -> Self {
+        Self { what: what.to_owned(), ..Self::of(taken) }
+    }
+
     fn of(taken: &Taken) -> Self {
         Self {
             cells: [time(taken.wall), time(taken.cpu), dollars(taken.dollars), thousands(taken.experiments)],
@@ -209,29 +203,36 @@ impl Row {
 }
 
 /// The worst first.
-fn sums<'a, K: Display + 'a>(by: impl IntoIterator<Item = (&'a K, &'a Taken)>) -> Vec<Row> {
-    let each = by.into_iter().map(|(what, taken)| Row { what: what.to_string(), ..Row::of(taken) });
-    let mut rows: Vec<_> = each.collect();
+fn worst_first<'a, K: Display + 'a>(by: impl IntoIterator<Item = (&'a K, &'a Taken)>) -> Vec<Row> {
+    let mut rows: Vec<_> = by.into_iter().map(|(what, taken)| Row::named(&what.to_string(), taken)).collect();
     rows.sort_by(|a, b| b.wall.cmp(&a.wall).then(b.experiments.cmp(&a.experiments)));
     rows
 }
 
-/// Numbers end under one another.
-fn table(head: &[String; 5], rows: &[Row], face: Face) -> String {
+/// Sums, and below them what they are made of. Numbers end under one another.
+fn table(sums: &[Row], rows: &[Row], face: Face) -> String {
+    let all = || sums.iter().chain(rows);
     let width =
-        |n: usize| rows.iter().map(|row| row.cells[n].len()).chain([head[n].len()]).max().unwrap_or(0);
+        |n: usize| all().map(|row| row.cells[n].len()).chain([HEAD[n].len()]).max().unwrap_or_default();
     let widths: [usize; 4] = std::array::from_fn(width);
-    let numbers = |cells: &[String]| {
+    let numbers = |cells: &[&str]| {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("  {cell:>width$}"));
         padded.collect::<String>()
     };
-    let mut text = face.paint(DIM, &format!("{}  {}", numbers(&head[..4]), head[4])) + "\n";
-    for row in rows {
-        text.push_str(&format!("{}  {}\n", numbers(&row.cells), face.paint(row.style, &row.what)));
+    let mut text = face.paint(DIM, &numbers(&HEAD)) + "\n";
+    let ellipsis = face.sign("…", "...");
+    for (n, row) in all().enumerate() {
+        if n == sums.len() && n > 0 {
+            text.push('\n');
+        }
+        let cells = row.cells.each_ref().map(String::as_str);
+        text.push_str(&format!("{}  {}\n", numbers(&cells), face.paint(row.style, &row.what)));
         for (n, line) in row.below.iter().enumerate() {
-            let rows = wrap(&printable(line, face.unicode), face.width.min(WIDEST).saturating_sub(4));
+            let room = face.width.min(WIDEST).saturating_sub(4 + ellipsis.width());
             // the cause may take two lines, the rest one each
-            for line in at_most(rows, if n == 0 { 2 } else { 1 }, face.sign("…", "...")) {
+            let lines =
+                at_most(wrap(&printable(line, face.unicode), room), if n == 0 { 2 } else { 1 }, ellipsis);
+            for line in lines {
                 text.push_str(&format!("    {}\n", if n == 0 { line } else { face.paint(DIM, &line) }));
             }
         }
@@ -239,17 +240,11 @@ fn table(head: &[String; 5], rows: &[Row], face: Face) -> String {
     text
 }
 
-fn amounts(taken: &Taken) -> String {
-    let cpu = (!taken.cpu.is_zero()).then(|| format!("{} of processor time", time(taken.cpu)));
-    let money = (taken.dollars > 0.0).then(|| dollars(taken.dollars));
-    [Some(time(taken.wall)), cpu, money].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
 fn share(part: Duration, whole: Duration) -> String {
     if whole.is_zero() {
         return String::new();
     }
-    format!(" ({:.0} % of the time)", 100.0 * part.as_secs_f64() / whole.as_secs_f64())
+    format!(", {:.0} % of the time", 100.0 * part.as_secs_f64() / whole.as_secs_f64())
 }
 
 fn time(duration: Duration) -> String {

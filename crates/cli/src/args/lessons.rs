@@ -74,7 +74,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, value_name = "RUN", conflicts_with = "kind")]
     pub(crate) run: Option<RunId>,
     /// At most this many causes.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) top: u16,
 }
 

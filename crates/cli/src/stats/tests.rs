@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use coroner_diagnosis::{Category, Origin};
-use unicode_width::UnicodeWidthStr;
-
 use super::*;
+use coroner_diagnosis::{Category, Origin};
 
 const NOW: &str = "2026-11-28T07:30:00Z";
 
@@ -57,16 +55,15 @@ fn rows_wrap_and_colour_only_where_it_is_wanted() {
     };
     let cause = "No module named 'torchvision' \x1b]0;owned\x07 ".repeat(12);
     let rows = [row(&[&cause, "exp 57 passed with: zlib → lzma", "last exp 99, 3 min ago"])];
-    let head = ["lost", "processor", "cost", "times", "what"].map(str::to_owned);
     for (width, unicode) in [(80, true), (40, true), (80, false)] {
-        let text = table(&head, &rows, Face { width, unicode, colour: false });
+        let text = table(&[], &rows, Face { width, unicode, colour: false });
         let body: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(body.len(), 5, "{text}");
-        assert!(body[1..].iter().all(|line| line.width() <= width + 1), "{text}");
+        assert!(body[1..].iter().all(|line| line.width() <= width), "{text}");
         assert!(!text.contains("owned") && !text.contains('\x1b'), "{text}");
         assert_eq!(body[3].contains("zlib → lzma"), unicode, "{text}");
     }
-    assert!(table(&head, &rows, Face { width: 80, unicode: true, colour: true }).contains('\x1b'));
+    assert!(table(&[], &rows, Face { width: 80, unicode: true, colour: true }).contains('\x1b'));
 }
 
 #[test]

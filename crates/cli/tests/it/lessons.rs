@@ -208,9 +208,9 @@ fn stats_say_what_was_lost() {
     assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     assert!(shown.starts_with("11 experiments of type codec since "), "{shown}");
     for part in [
-        "  lost to failures      8 of them, 1 h 20 min, 12 min of processor time, $2.02 (73 % of the time)\n",
-        "  not good enough       1 of them, 10 min, 90 s of processor time, $0.25\n",
-        "    lost  processor   cost  times  what\n",
+        "    time  processor   cost  times\n  1 h 50 min  16 min 30 s  $2.77  11  all that ended\n",
+        "  1 h 20 min  12 min  $2.02  8  lost to failures, 73 % of the time\n",
+        "  10 min  90 s  $0.25  1  measured, but not good enough\n\n",
         "  40 min      6 min  $1.01      4  logic_error · high · infrastructure\n    The disk is full.\n",
         "  30 min  4 min 30 s  $0.76      3  logic_error · high · candidate\n",
         &format!("    exp {} passed with: made it # the best so far best = 'é'\n", ids[4].number()),

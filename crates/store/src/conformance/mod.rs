@@ -10,6 +10,7 @@ mod keeping;
 mod knowledge;
 mod lifecycle;
 mod listing;
+mod many;
 mod memory;
 pub(crate) mod plans;
 
