@@ -41,7 +41,6 @@ fn fill(conn: &Connection) {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "says what it measured; nothing hangs on it")]
 async fn answers_do_not_grow_with_the_store() {
     let (store, folder) = super::sqlite().await;
     run_of(&store, "bare", 0).await;
