@@ -6,7 +6,7 @@ use coroner_diagnosis::{Capture, Code, Diagnosis, Exit, HarnessFault, Judgement,
 use coroner_store::Status;
 
 use super::{EvolutionResult, Metrics};
-use crate::sandbox::Report;
+use crate::sandbox::{Confined, Report};
 use crate::screen::{CodeHash, Screening};
 
 /// A candidate that was tested.
@@ -131,6 +131,11 @@ impl Tested {
                 text: String::from_utf8_lossy(code).into_owned(),
             }),
             log: Log::new(&self.log),
+            // the policy was stated in the brief, so what was refused is the candidate's to change
+            sandbox: self
+                .report
+                .as_ref()
+                .map(|report| Confined { rules_were_known: true, ..report.confined() }),
             ..Capture::default()
         };
         match cause {
