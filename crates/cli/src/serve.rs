@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use coroner_diagnosis::{Capture, Diagnosis, conclude};
-use coroner_server::{Desk, Settings};
+use coroner_diagnosis::{Capture, Diagnosis, Rule, bytes, conclude, seconds};
+use coroner_server::{Desk, Section, Settings};
 use coroner_store::{Role, Store};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -64,7 +64,7 @@ fn settings(args: &ServeArgs, context: &Context, address: SocketAddr) -> Result<
             .note(&format!("whoever reaches {address} may read, report and change everything (--no-auth)"));
     }
     let public_url = context.config.serve.public_url.clone();
-    Ok(Settings { auth, public_url, any_host: beyond, ..Settings::default() })
+    Ok(Settings { auth, public_url, any_host: beyond, sections: sections(context), ..Settings::default() })
 }
 
 /// Where people must say who they are, there is somebody who may.
@@ -77,6 +77,50 @@ fn somebody_may(store: &Store, runtime: &Runtime, address: SocketAddr) -> Result
         "whoever reaches {address} must log in, and there is no admin yet; make one with `coroner user add NAME`, or give \
          --no-auth if everybody who reaches the port may read and change everything"
     )))
+}
+
+/// The configuration, as the settings page shows it. Where a key lies is named, never the key.
+fn sections(context: &Context) -> Vec<Section> {
+    let config = &context.config;
+    let model = &config.model;
+    let or = |value: &Option<String>, without: &str| value.clone().unwrap_or_else(|| without.to_owned());
+    let calls = model.calls_per_day.0.map_or_else(|| "no limit".to_owned(), |calls| calls.to_string());
+    let dollars = match model.dollars_per_day.is_finite() {
+        true => format!("${:.2}", model.dollars_per_day),
+        false => "no limit".to_owned(),
+    };
+    let rules = match config.rules.paths.as_slice() {
+        [] => "ours alone".to_owned(),
+        paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+    };
+    let retention = &config.retention;
+    let days = |span: std::time::Duration| format!("{} days", span.as_secs() / 86_400);
+    vec![
+        Section {
+            name: "Model and budget",
+            table: "model",
+            lines: vec![
+                ("Provider", format!("{:?}", model.provider).to_lowercase()),
+                ("Model", or(&model.name, "the provider's default")),
+                ("Address", or(&model.base_url, "the provider's own")),
+                ("Asked", format!("{:?}", model.ask).to_lowercase()),
+                ("Time limit", seconds(model.timeout)),
+                ("Questions a day", calls),
+                ("Dollars a day", dollars),
+                ("Log shown to it", format!("{} characters", config.evidence.budget)),
+            ],
+        },
+        Section {
+            name: "Retention",
+            table: "retention",
+            lines: vec![
+                ("Logs", days(retention.logs)),
+                ("Experiments", days(retention.experiments)),
+                ("All logs together", bytes(retention.log_bytes)),
+            ],
+        },
+        Section { name: "Rules", table: "rules", lines: vec![("Files", rules)] },
+    ]
 }
 
 /// Done when SIGINT or SIGTERM arrives.
@@ -100,6 +144,10 @@ impl coroner_server::Analyst for Judge {
 
     fn at_once(&self, capture: &Capture) -> Diagnosis {
         conclude(self.0.examine(capture), None, &now())
+    }
+
+    fn rules(&self) -> &[Rule] {
+        self.0.rules.rules()
     }
 
     fn asks(&self) -> bool {

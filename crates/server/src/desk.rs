@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coroner_diagnosis::{Capture, Diagnosis};
+use coroner_diagnosis::{Capture, Diagnosis, Rule};
 use coroner_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
@@ -26,6 +26,11 @@ pub trait Analyst: Send + Sync {
         self.diagnose(capture)
     }
 
+    /// The rules that are in force, to be looked at.
+    fn rules(&self) -> &[Rule] {
+        &[]
+    }
+
     /// Does [`Self::diagnose`] know more than [`Self::at_once`]?
     fn asks(&self) -> bool {
         false
@@ -43,11 +48,24 @@ pub struct Settings {
     pub any_host: bool,
     /// How much is taken and how long is waited.
     pub limits: Limits,
+    /// What else is configured, for people to read: nothing here decides anything.
+    pub sections: Vec<Section>,
+}
+
+/// A part of the configuration, as it is shown.
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// What it is about ("Retention").
+    pub name: &'static str,
+    /// The table of the configuration file.
+    pub table: &'static str,
+    /// Names and values. Secrets are never among them.
+    pub lines: Vec<(&'static str, String)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { auth: true, public_url: None, any_host: false, limits: Limits::default() }
+        Self { auth: true, public_url: None, any_host: false, limits: Limits::default(), sections: Vec::new() }
     }
 }
 

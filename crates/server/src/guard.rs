@@ -11,8 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use crate::Desk;
 use crate::failure::Failure;
+use crate::{Desk, page};
 
 /// Nothing of others is loaded, nothing inline runs, nobody frames us.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
@@ -28,13 +28,14 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
     let id = RequestId(given_id(&request).unwrap_or_else(new_id));
     let path = request.uri().path().to_owned();
     let begun = Instant::now();
+    let reads_pages = page::is_wanted(&path, request.headers());
     request.extensions_mut().insert(id.clone());
     let handled = AssertUnwindSafe(limited(&desk, request, next)).catch_unwind().await;
     let response = handled.unwrap_or_else(|_| {
         complain(&format!("request {}: {path}: a handler panicked", id.0));
         Failure::internal().into_response()
     });
-    let mut response = in_words(response, &path, &id.0);
+    let mut response = in_words(response, &path, &id.0, reads_pages);
     desk.figures().answered(response.status().as_u16(), begun.elapsed());
     if response.status().is_server_error() {
         complain(&format!("request {}: {path}: answered {}", id.0, response.status()));
@@ -83,10 +84,14 @@ fn has_long_body(request: &Request) -> bool {
 }
 
 /// Gives a failure its body: one of ours says what it is, one of the framework's is put in our words.
-fn in_words(mut response: Response, path: &str, id: &str) -> Response {
+fn in_words(mut response: Response, path: &str, id: &str, reads_pages: bool) -> Response {
+    let render = |failure: &Failure| {
+        let page = if reads_pages { page::sorry(failure, id) } else { None };
+        page.unwrap_or_else(|| failure.render(path, id))
+    };
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         let headers = std::mem::take(response.headers_mut());
-        let mut rendered = failure.render(path, id);
+        let mut rendered = render(&failure);
         // such as a cookie that is taken back
         for (name, value) in headers.iter().filter(|(name, _)| *name == header::SET_COOKIE) {
             rendered.headers_mut().append(name.clone(), value.clone());
@@ -98,7 +103,7 @@ fn in_words(mut response: Response, path: &str, id: &str) -> Response {
         response.headers().get(header::CONTENT_TYPE).is_none_or(|v| v.as_bytes().starts_with(b"text/plain"));
     if (status.is_client_error() || status.is_server_error()) && is_text {
         let allow = response.headers_mut().remove(header::ALLOW);
-        let mut rendered = Failure::of_status(status).render(path, id);
+        let mut rendered = render(&Failure::of_status(status));
         if let Some(allow) = allow {
             rendered.headers_mut().insert(header::ALLOW, allow);
         }

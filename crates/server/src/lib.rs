@@ -13,12 +13,13 @@ mod guard;
 mod ingest;
 mod live;
 mod metrics;
+mod page;
 mod reference;
 mod router;
 mod serve;
 mod unpack;
 
 pub use auth::{hash as token_hash, hash_password, new_token, new_totp_secret, totp_uri};
-pub use desk::{Analyst, Desk, Limits, Settings};
+pub use desk::{Analyst, Desk, Limits, Section, Settings};
 pub use router::router;
 pub use serve::serve;

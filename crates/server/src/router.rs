@@ -5,7 +5,7 @@ use axum::middleware::from_fn_with_state;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Desk, api, auth, guard, live, metrics, reference};
+use crate::{Desk, api, auth, guard, live, metrics, page, reference};
 
 /// Everything that the desk answers.
 pub fn router(desk: Desk) -> Router {
@@ -15,6 +15,7 @@ pub fn router(desk: Desk) -> Router {
         .merge(live::routes())
         .merge(metrics::routes());
     reference::with_reference(routes)
+        .merge(page::routes())
         .layer(from_fn_with_state(desk.clone(), auth::authenticate))
         .layer(CompressionLayer::new().gzip(true))
         .layer(from_fn_with_state(desk.clone(), guard::guard))

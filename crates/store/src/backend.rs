@@ -33,6 +33,7 @@ pub(crate) trait Backend: LabBackend + DeskBackend {
     async fn running(&self) -> Result<Vec<Running>, Error>;
 
     async fn get(&self, text: &str) -> Result<Experiment, Error>;
+    async fn numbered(&self, number: u64) -> Result<Experiment, Error>;
     async fn list(&self, query: Query) -> Result<Page, Error>;
     async fn log(&self, id: LogId) -> Result<StoredLog, Error>;
     /// Removes what a commit that failed may have left of a log, if nothing refers to it.

@@ -176,6 +176,11 @@ impl Store {
         self.backend.get(text).await
     }
 
+    /// The experiment with this short number, whatever other experiments are called.
+    pub async fn numbered(&self, number: u64) -> Result<Experiment, Error> {
+        self.backend.numbered(number).await
+    }
+
     /// One page of the list.
     pub async fn list(&self, query: Query) -> Result<Page, Error> {
         self.backend.list(query).await

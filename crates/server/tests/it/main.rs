@@ -7,8 +7,11 @@
 mod admin;
 mod auth;
 mod bad_input;
+mod browser;
+mod dashboard;
 mod groups;
 mod limits;
 mod live;
+mod page;
 mod report;
 mod rig;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use coroner_diagnosis::{Capture, Category, Code, Diagnosis, Origin, RuleSet, Severity, conclude, examine};
+use coroner_diagnosis::{
+    Capture, Category, Code, Diagnosis, Origin, Rule, RuleSet, Severity, conclude, examine,
+};
 use coroner_server::{Analyst, Desk, Settings};
 use coroner_store::Store;
 use serde_json::Value;
@@ -15,10 +17,20 @@ use tokio::sync::oneshot;
 /// The rules alone.
 pub(crate) struct Rules(RuleSet);
 
+impl Rules {
+    pub(crate) fn built_in() -> Self {
+        Self(RuleSet::new(&[]).unwrap())
+    }
+}
+
 impl Analyst for Rules {
     fn diagnose(&self, capture: &Capture) -> Diagnosis {
         let examined = examine(capture, &self.0, &coroner_diagnosis::Settings::default());
         conclude(examined, None, "2026-11-28T12:00:00Z")
+    }
+
+    fn rules(&self) -> &[Rule] {
+        self.0.rules()
     }
 }
 
@@ -26,7 +38,7 @@ impl Analyst for Rules {
 pub(crate) fn diagnosis(error: &str) -> Diagnosis {
     let code = Some(Code { name: None, text: "import torch\n".into() });
     let capture = Capture { error_message: Some(error.to_owned()), code, ..Capture::default() };
-    Rules(RuleSet::new(&[]).unwrap()).diagnose(&capture)
+    Rules::built_in().diagnose(&capture)
 }
 
 /// One with these words.
@@ -53,7 +65,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("desk.db").display());
         let store = Store::open(&url).await.unwrap();
-        let rules = Arc::new(Rules(RuleSet::new(&[]).unwrap()));
+        let rules = Arc::new(Rules::built_in());
         let desk = Desk::new(store.clone(), rules, settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

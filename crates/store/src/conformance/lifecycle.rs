@@ -140,6 +140,11 @@ pub(crate) async fn found_by_what_people_type(store: &Store) {
     }
     passed(store, "last", "t", "true", -100, "").await;
     assert_eq!(store.get("last").await.unwrap().listed.id.name(), "last", "somebody's own id comes first");
+    passed(store, &number.to_string(), "t", "true", -200, "").await;
+    assert_eq!(store.numbered(number).await.unwrap().listed.id.name(), "beta", "a number is never a name");
+    for number in [999_999, u64::MAX] {
+        assert!(matches!(store.numbered(number).await, Err(Error::NotFound { .. })));
+    }
 }
 
 pub(crate) async fn a_diagnosis_can_be_replaced(store: &Store) {

@@ -248,6 +248,12 @@ impl Backend for Memory {
             .collect())
     }
 
+    async fn numbered(&self, number: u64) -> Result<Experiment, Error> {
+        let state = self.state();
+        let found = state.experiments.values().find(|e| e.listed.id.number() == number).cloned();
+        found.ok_or_else(|| Error::NotFound { text: number.to_string() })
+    }
+
     async fn get(&self, text: &str) -> Result<Experiment, Error> {
         let state = self.state();
         let newest = |fits: &dyn Fn(&ExperimentId) -> bool| {

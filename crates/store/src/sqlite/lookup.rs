@@ -10,7 +10,19 @@ use crate::logs::{LogData, LogFolder, StoredLog};
 use crate::{CommandLine, Error, Experiment, ExperimentId, Health, LogFacts, LogId, Owner, Running, Status};
 
 pub(super) fn get(conn: &Connection, text: &str) -> Result<Experiment, Trouble> {
-    let key = resolve(conn, text)?;
+    whole(conn, resolve(conn, text)?)
+}
+
+pub(super) fn numbered(conn: &Connection, number: u64) -> Result<Experiment, Trouble> {
+    let known = i64::try_from(number)
+        .ok()
+        .map(|number| one(conn, "SELECT key FROM experiments WHERE number = ?1", [number]));
+    let key = known.transpose()?.flatten().ok_or_else(|| Error::NotFound { text: number.to_string() })?;
+    whole(conn, key)
+}
+
+/// Everything of one experiment.
+fn whole(conn: &Connection, key: i64) -> Result<Experiment, Trouble> {
     let listed = list::listed(conn, key)?;
     let id = listed.id.to_string();
     conn.prepare_cached(

@@ -142,6 +142,10 @@ impl Backend for Sqlite {
         self.read(move |conn| lookup::get(conn, &text)).await
     }
 
+    async fn numbered(&self, number: u64) -> Result<Experiment, Error> {
+        self.read(move |conn| lookup::numbered(conn, number)).await
+    }
+
     async fn list(&self, query: Query) -> Result<Page, Error> {
         self.read(move |conn| list::page(conn, &query)).await
     }

@@ -1,0 +1,191 @@
+//! Charts as SVG: where each bar stands. The templates draw them; nothing is drawn by a script.
+
+use coroner_diagnosis::Category;
+use coroner_store::Stretch;
+use jiff::Timestamp;
+
+use super::{figures, parts};
+
+/// Height of the plot in pixels; across, everything is in per cent.
+pub(super) const HEIGHT: f64 = 176.0;
+/// Room above the highest bar.
+const ROOM: f64 = 8.0;
+
+/// Bars of days, each made of pieces.
+pub(super) struct Stack {
+    pub(super) days: Vec<Day>,
+    pub(super) ticks: Vec<Tick>,
+    /// What occurs, the most frequent first, and how often.
+    pub(super) legend: Vec<(Category, u64)>,
+}
+
+pub(super) struct Day {
+    /// `Sat 28 Nov`
+    pub(super) name: String,
+    /// `28`, or `1 Dec`; only where there is room for it.
+    pub(super) label: String,
+    /// Left out on small screens.
+    pub(super) minor: bool,
+    pub(super) total: u64,
+    pub(super) counts: Vec<u64>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) x: String,
+    pub(super) width: String,
+    pub(super) middle: String,
+}
+
+pub(super) struct Piece {
+    pub(super) class: &'static str,
+    pub(super) title: String,
+    pub(super) y: String,
+    pub(super) height: String,
+}
+
+pub(super) struct Tick {
+    pub(super) y: String,
+    pub(super) label: String,
+}
+
+impl Stack {
+    /// Failures by category over days.
+    pub(super) fn of_categories(days: &[Stretch]) -> Self {
+        let count =
+            |day: &Stretch, category: Category| day.counts.get(category.as_str()).copied().unwrap_or(0);
+        let total = |day: &Stretch| Category::ALL.iter().map(|c| count(day, *c)).sum::<u64>();
+        let mut legend: Vec<_> = Category::ALL
+            .iter()
+            .map(|category| (*category, days.iter().map(|day| count(day, *category)).sum::<u64>()))
+            .filter(|(_, sum)| *sum > 0)
+            .collect();
+        legend.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+        let (top, step) = scale(days.iter().map(total).max().unwrap_or(0));
+        let drawn = days.iter().enumerate().map(|(i, day)| {
+            let name = day.start.strftime("%a %-d %b").to_string();
+            let slot = 100.0 / days.len() as f64;
+            let mut below = 0.0;
+            let pieces =
+                legend.iter().filter(|(category, _)| count(day, *category) > 0).map(|(category, _)| {
+                    let number = count(day, *category);
+                    let height = number as f64 / top as f64 * (HEIGHT - ROOM);
+                    below += height;
+                    // a hair of the surface between two pieces tells them apart without colour
+                    let gap = if height > 3.0 { 1.0 } else { 0.0 };
+                    Piece {
+                        class: category.as_str(),
+                        title: format!(
+                            "{name}: {} {}",
+                            figures::thousands(number),
+                            parts::spelt(*category).to_lowercase()
+                        ),
+                        y: format!("{:.1}", HEIGHT - below + gap),
+                        height: format!("{:.1}", (height - gap).max(0.5)),
+                    }
+                });
+            let pieces = pieces.collect();
+            let day_of_month = day.start.strftime("%-d").to_string();
+            let label = match i == 0 || day_of_month == "1" {
+                true => day.start.strftime("%-d %b").to_string(),
+                false => day_of_month,
+            };
+            let every = days.len().div_ceil(16);
+            Day {
+                label: if (days.len() - 1 - i).is_multiple_of(every) { label } else { String::new() },
+                minor: (days.len() - 1 - i) % (every * 2) != 0,
+                total: total(day),
+                counts: legend.iter().map(|(category, _)| count(day, *category)).collect(),
+                pieces,
+                x: format!("{:.2}%", slot * i as f64 + slot * 0.16),
+                width: format!("{:.2}%", slot * 0.68),
+                middle: format!("{:.2}%", slot * (i as f64 + 0.5)),
+                name,
+            }
+        });
+        let ticks = (0..=top / step).map(|n| Tick {
+            y: format!("{:.1}", HEIGHT - (n * step) as f64 / top as f64 * (HEIGHT - ROOM)),
+            label: figures::thousands(n * step),
+        });
+        Self { days: drawn.collect(), ticks: ticks.collect(), legend }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.legend.is_empty()
+    }
+}
+
+/// Where the axis ends, and the distance of its lines: round numbers, some four of them.
+fn scale(most: u64) -> (u64, u64) {
+    let most = most.max(1);
+    let mut power = 1;
+    loop {
+        for step in [1, 2, 5] {
+            let step = step * power;
+            if most.div_ceil(step) <= 4 {
+                return (most.div_ceil(step) * step, step);
+            }
+        }
+        power *= 10;
+    }
+}
+
+/// A line of small bars, 96 x 24.
+pub(super) fn sparkline(counts: &[u64], what: &str) -> parts::Markup {
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let slot = 96.0 / counts.len().max(1) as f64;
+    let bars = counts.iter().enumerate().map(|(i, count)| {
+        let height = match count {
+            0 => 1.0,
+            _ => 3.0 + 21.0 * *count as f64 / most as f64,
+        };
+        let now = if i + 1 == counts.len() { r#" class="now""# } else { "" };
+        format!(
+            r#"<rect{now} x="{:.1}" y="{:.1}" width="{:.1}" height="{height:.1}"/>"#,
+            slot * i as f64,
+            24.0 - height,
+            slot - 1.5
+        )
+    });
+    let words = format!("{what} on each of the last {} days, today last: {}", counts.len(), joined(counts));
+    parts::Markup(format!(
+        r#"<svg class="spark" viewBox="0 0 96 24" role="img" aria-label="{words}"><title>{words}</title>{}</svg>"#,
+        bars.collect::<String>()
+    ))
+}
+
+fn joined(counts: &[u64]) -> String {
+    counts.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Midnight, UTC, of the day so many days before this moment's.
+pub(super) fn days_before(now: Timestamp, days: i64) -> Timestamp {
+    let day = now.as_second().div_euclid(86_400) - days;
+    Timestamp::from_second(day * 86_400).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        let scales = [0, 1, 4, 5, 18, 99, 1234].map(scale);
+        assert_eq!(scales, [(1, 1), (1, 1), (4, 1), (6, 2), (20, 5), (100, 50), (1500, 500)]);
+    }
+
+    #[test]
+    fn bars_add_up() {
+        let now: Timestamp = "2026-11-28T16:45:00Z".parse().unwrap();
+        let day = |n: i64, counts: &[(Category, u64)]| Stretch {
+            start: days_before(now, n),
+            counts: counts.iter().map(|(c, n)| (c.to_string(), *n)).collect(),
+        };
+        let chart = Stack::of_categories(&[
+            day(1, &[(Category::Timeout, 3)]),
+            day(0, &[(Category::Timeout, 1), (Category::LogicError, 9)]),
+        ]);
+        assert_eq!(chart.legend, [(Category::LogicError, 9), (Category::Timeout, 4)]);
+        assert_eq!((chart.days[1].total, &chart.days[1].counts[..]), (10, &[9, 1][..]));
+        assert_eq!((chart.days[0].label.as_str(), chart.days[1].label.as_str()), ("27 Nov", "28"));
+        assert!(Stack::of_categories(&[day(0, &[])]).is_empty());
+        assert!(sparkline(&[0, 3], "failures").0.contains("today last: 0, 3"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The dashboard. Every page is whole without a script; ours only adds to it (live rows, keys, dialogs).
+
+mod analysis;
+mod ansi;
+mod assets;
+mod chart;
+mod experiment;
+mod experiments;
+mod figures;
+mod groups;
+mod log;
+mod login;
+mod overview;
+mod parts;
+mod rules;
+mod settings;
+mod statistics;
+mod text;
+mod window;
+
+use askama::Template;
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use coroner_store::{Error, Experiment};
+
+use crate::Desk;
+use crate::auth::{Caller, May};
+use crate::failure::{Answer, Failure};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/", get(overview::overview))
+        .route("/groups", get(groups::groups))
+        .route("/groups/{signature}", get(groups::group))
+        .route("/statistics", get(statistics::statistics))
+        .route("/rules", get(rules::rules))
+        .route("/rules/{id}", get(rules::rule))
+        .route("/settings", get(settings::settings))
+        .route("/login", get(login::login))
+        .route("/experiments", get(experiments::experiments))
+        .route("/experiments/{id}", get(experiment::experiment))
+        .route("/experiments/{id}/analysis", get(analysis::analysis))
+        .route("/experiments/{id}/log", get(log::log))
+        .route("/assets/{hash}/{name}", get(assets::asset))
+}
+
+/// What stands around every page.
+pub(crate) struct Frame {
+    /// The page's place in the navigation.
+    here: &'static str,
+    /// How many experiments run.
+    running: u64,
+    /// Who looks.
+    caller: Caller,
+}
+
+/// A place of the navigation: name, address, icon.
+type Place = (&'static str, &'static str, &'static str);
+
+impl Frame {
+    async fn of(desk: &Desk, here: &'static str, caller: Caller) -> Answer<Self> {
+        let one = coroner_store::Query { limit: Some(1), ..coroner_store::Query::default() };
+        Ok(Self { here, running: desk.store().list(one).await?.running_commands, caller })
+    }
+
+    /// May whoever looks change anything?
+    fn may_change(&self) -> bool {
+        self.caller.may == May::Admin
+    }
+
+    fn places(&self) -> [Place; 6] {
+        [
+            ("Overview", "/", "overview"),
+            ("Experiments", "/experiments", "experiments"),
+            ("Groups", "/groups", "groups"),
+            ("Statistics", "/statistics", "statistics"),
+            ("Rules", "/rules", "rules"),
+            ("Settings", "/settings", "settings"),
+        ]
+    }
+
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// The experiment that an address names: by its number first, which is what our links hold.
+async fn experiment_at(desk: &Desk, text: &str) -> Answer<Experiment> {
+    if let Ok(number) = text.parse() {
+        match desk.store().numbered(number).await {
+            Err(Error::NotFound { .. }) => {}
+            found => return Ok(found?),
+        }
+    }
+    Ok(desk.store().get(text).await?)
+}
+
+/// Does whoever sent this read pages?
+pub(crate) fn is_wanted(path: &str, headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let of_programs = ["/api/", "/admin/", "/assets/"].iter().any(|beginning| path.starts_with(beginning));
+    accepts.contains("text/html") && !of_programs
+}
+
+#[derive(Template)]
+#[template(path = "sorry.html")]
+struct Sorry<'a> {
+    failure: &'a Failure,
+    request_id: &'a str,
+}
+
+impl Sorry<'_> {
+    fn title(&self) -> &'static str {
+        match self.failure.status {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::UNAUTHORIZED => "Please sign in",
+            StatusCode::FORBIDDEN => "Not allowed",
+            status if status.is_server_error() => "That did not work",
+            _ => "That can't be shown",
+        }
+    }
+}
+
+/// A failure as a page.
+pub(crate) fn sorry(failure: &Failure, request_id: &str) -> Option<Response> {
+    let text = Sorry { failure, request_id }.render().ok()?;
+    let mut response = (failure.status, Html(text::made_visible(text))).into_response();
+    if let Some(seconds) = failure.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    Some(response)
+}
+
+/// A page that is ready to be sent.
+fn whole(page: &impl Template) -> Answer<Response> {
+    let text = page.render().map_err(|e| {
+        crate::guard::complain(&format!("a page can't be made: {e}"));
+        Failure::internal()
+    })?;
+    let mut response = Html(text::made_visible(text)).into_response();
+    // of whoever is signed in, and new the next moment
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
+    Ok(response)
+}

@@ -1,0 +1,194 @@
+//! The morning's page: what is new, what broke, whose fault it was, what it cost, what to do first.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use coroner_diagnosis::Origin;
+use coroner_store::{
+    By, Costs, Group, GroupOrder, GroupQuery, GroupState, Query, SignatureCost, Status, Step, Summary, Taken,
+    TopOrder, TopQuery, Within,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::chart::{self, Stack, days_before};
+use super::experiments::Row;
+use super::parts::Markup;
+use super::{Frame, assets, figures, parts, whole};
+use crate::Desk;
+use crate::auth::Caller;
+use crate::failure::Answer;
+
+/// How many days the chart goes back, today included.
+const DAYS: i64 = 14;
+/// How many new causes, top groups and running experiments are named.
+const NEW: usize = 6;
+const TOP: usize = 8;
+const RUNNING: usize = 6;
+
+/// A group with its trend.
+struct Top {
+    cost: SignatureCost,
+    trend: Markup,
+}
+
+/// A part of what was lost.
+pub(super) struct Share {
+    pub(super) origin: Origin,
+    pub(super) taken: Taken,
+    /// Of the largest, in per cent.
+    pub(super) width: String,
+    pub(super) percent: String,
+}
+
+/// What was lost by whose fault, the largest first, by time where any was measured.
+pub(super) fn shares(costs: &Costs) -> Vec<Share> {
+    let weight = |taken: &Taken| match costs.lost.wall.is_zero() {
+        true => taken.experiments as f64,
+        false => taken.wall.as_secs_f64(),
+    };
+    let all: f64 = costs.by_origin.values().map(weight).sum();
+    let most = costs.by_origin.values().map(weight).fold(0.0, f64::max);
+    let mut shares: Vec<_> = costs
+        .by_origin
+        .iter()
+        .filter(|(_, taken)| taken.experiments > 0)
+        .map(|(origin, taken)| Share {
+            origin: *origin,
+            taken: *taken,
+            width: format!("{:.1}%", weight(taken) / most.max(f64::MIN_POSITIVE) * 100.0),
+            percent: figures::percent((weight(taken) * 1000.0) as u64, (all * 1000.0) as u64),
+        })
+        .collect();
+    shares.sort_by(|a, b| weight(&b.taken).total_cmp(&weight(&a.taken)));
+    shares
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    frame: Frame,
+    now: Timestamp,
+    /// Nothing was ever kept.
+    empty: bool,
+    day: Summary,
+    before: Summary,
+    day_costs: Costs,
+    week: Costs,
+    fresh: Vec<Group>,
+    more_fresh: bool,
+    chart: Stack,
+    shares: Vec<Share>,
+    top: Vec<Top>,
+    running: Vec<Row>,
+}
+
+fn failures(summary: &Summary) -> u64 {
+    [Status::Failed, Status::TestFailed, Status::Lost].iter().filter_map(|s| summary.by_status.get(s)).sum()
+}
+
+fn ended(summary: &Summary) -> u64 {
+    summary.total - summary.by_status.get(&Status::Running).copied().unwrap_or(0).min(summary.total)
+}
+
+impl Overview {
+    fn failed(&self) -> u64 {
+        failures(&self.day)
+    }
+
+    /// `12 more than the day before`
+    fn compared(&self) -> String {
+        let (now, before) = (self.failed(), failures(&self.before));
+        match now.cmp(&before) {
+            std::cmp::Ordering::Equal => "as many as the day before".to_owned(),
+            std::cmp::Ordering::Greater => {
+                format!("{} more than the day before", figures::thousands(now - before))
+            }
+            std::cmp::Ordering::Less => {
+                format!("{} fewer than the day before", figures::thousands(before - now))
+            }
+        }
+    }
+
+    fn share_failed(&self) -> String {
+        figures::percent(self.failed(), ended(&self.day))
+    }
+
+    fn lost(&self, costs: &Costs) -> String {
+        figures::took(costs.lost.wall)
+    }
+
+    fn headline(&self) -> String {
+        let failed = self.failed();
+        let new = match (self.fresh.len(), self.more_fresh) {
+            (0, _) => "nothing of it is new".to_owned(),
+            (1, _) => "one cause is new".to_owned(),
+            (n, more) => format!("{n}{} causes are new", if more { " or more" } else { "" }),
+        };
+        match failed {
+            0 => "Nothing failed in the last 24 hours.".to_owned(),
+            1 => format!("One experiment failed in the last 24 hours; {new}."),
+            _ => format!("{} experiments failed in the last 24 hours; {new}.", figures::thousands(failed)),
+        }
+    }
+}
+
+/// Answers `/`.
+pub(super) async fn overview(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Answer<Response> {
+    let store = desk.store();
+    let now = Timestamp::now();
+    let ago = |hours: i64| now - SignedDuration::from_hours(hours);
+    let since = |hours| Within { since: Some(ago(hours)), ..Within::default() };
+    let (day, before) = (store.summary(ago(24), now).await?, store.summary(ago(48), ago(24)).await?);
+    let newest = GroupQuery {
+        order: GroupOrder::Newest,
+        state: Some(GroupState::Open),
+        limit: Some(NEW + 1),
+        cursor: None,
+    };
+    let mut fresh = store.groups(newest, now).await?.groups;
+    fresh.retain(|group| group.first_seen >= ago(24));
+    let more_fresh = fresh.len() > NEW;
+    fresh.truncate(NEW);
+    // the worst first, of the same severity the most frequent
+    fresh.sort_by_key(|group| {
+        (
+            group.latest.as_ref().and_then(|l| l.analysis.as_ref()).map(|a| a.severity),
+            std::cmp::Reverse(group.count),
+        )
+    });
+    let series = store.series(days_before(now, DAYS - 1), now, By::Category, Step::Day).await?;
+    let (day_costs, week) = (store.costs(since(24)).await?, store.costs(since(7 * 24)).await?);
+    let question = TopQuery {
+        within: since(7 * 24),
+        origin: None,
+        failures_only: true,
+        order: TopOrder::Count,
+        limit: TOP,
+    };
+    let mut top = Vec::new();
+    for cost in store.top_signatures(question).await? {
+        let group = store.group(&cost.signature, now).await?;
+        let trend = group.map(|group| chart::sparkline(&group.trend, "failures")).unwrap_or_default();
+        top.push(Top { cost, trend });
+    }
+    let query = Query { status: Some(Status::Running), limit: Some(RUNNING), ..Query::default() };
+    let running = store.list(query).await?;
+    let frame = Frame { here: "Overview", running: running.running_commands, caller };
+    let any = store.list(Query { limit: Some(1), ..Query::default() }).await?.total_count;
+    whole(&Overview {
+        frame,
+        now,
+        empty: any == 0,
+        chart: Stack::of_categories(&series),
+        shares: shares(&week),
+        running: running.experiments.into_iter().map(Row::from).collect(),
+        day,
+        before,
+        day_costs,
+        week,
+        fresh,
+        more_fresh,
+        top,
+    })
+}

@@ -1,0 +1,48 @@
+//! What is configured, who may look and report, how the store is, and what asking a model has cost today.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use coroner_store::{Health, Spent, Token, User};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{Frame, assets, figures, parts, whole};
+use crate::Desk;
+use crate::auth::Caller;
+use crate::desk::Section;
+use crate::failure::Answer;
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct SettingsPage {
+    frame: Frame,
+    now: Timestamp,
+    auth: bool,
+    public_url: Option<String>,
+    up_since: Timestamp,
+    health: Health,
+    spent: Spent,
+    users: Vec<User>,
+    tokens: Vec<Token>,
+    sections: Vec<Section>,
+}
+
+/// Answers `/settings`.
+pub(super) async fn settings(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Answer<Response> {
+    let (store, now) = (desk.store(), Timestamp::now());
+    let today = now.to_zoned(TimeZone::UTC).date();
+    whole(&SettingsPage {
+        frame: Frame::of(&desk, "Settings", caller).await?,
+        now,
+        auth: desk.settings().auth,
+        public_url: desk.settings().public_url.clone(),
+        up_since: desk.started_at(),
+        health: store.health(false).await?,
+        spent: store.spent(today).await?,
+        users: store.users().await?,
+        tokens: store.tokens().await?,
+        sections: desk.settings().sections.clone(),
+    })
+}

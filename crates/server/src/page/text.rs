@@ -1,0 +1,48 @@
+//! Text from outside on a page: never markup, and nothing in it that hides or turns around other text.
+
+use std::borrow::Cow;
+
+/// Does a reader not see this character, or see others in another order because of it?
+pub(super) fn hides(c: char) -> bool {
+    matches!(c,
+        '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\x7f'..='\u{9f}'
+        | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// What is shown in its place.
+pub(super) fn shown(c: char) -> Cow<'static, str> {
+    match c {
+        '\0'..='\x1f' => Cow::Owned(char::from_u32(0x2400 + c as u32).unwrap_or('?').to_string()),
+        '\x7f' => Cow::Borrowed("\u{2421}"),
+        _ => Cow::Owned(format!("⟨U+{:04X}⟩", c as u32)),
+    }
+}
+
+/// A whole page, with whatever hides made visible: done once, at the end, so that no field can be forgotten. Our own
+/// templates hold no such character.
+pub(super) fn made_visible(page: String) -> String {
+    if !page.chars().any(hides) {
+        return page;
+    }
+    let mut out = String::with_capacity(page.len() + 64);
+    for c in page.chars() {
+        match hides(c) {
+            true => out.push_str(&shown(c)),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hides() {
+        assert_eq!(made_visible("a\tb\n".into()), "a\tb\n");
+        assert_eq!(made_visible("a\u{202e}b\0\x1b[m".into()), "a⟨U+202E⟩b␀␛[m");
+        assert_eq!(made_visible("日本 é 👩‍🔬".into()), "日本 é 👩‍🔬");
+    }
+}
