@@ -65,7 +65,13 @@ pub struct Section {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { auth: true, public_url: None, any_host: false, limits: Limits::default(), sections: Vec::new() }
+        Self {
+            auth: true,
+            public_url: None,
+            any_host: false,
+            limits: Limits::default(),
+            sections: Vec::new(),
+        }
     }
 }
 

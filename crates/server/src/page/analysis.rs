@@ -145,7 +145,11 @@ impl Analysis {
 }
 
 /// Answers `/experiments/{id}/analysis`.
-pub(super) async fn analysis(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Answer<Response> {
+pub(super) async fn analysis(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<Response> {
     let experiment = experiment_at(&desk, &id).await?;
     whole(&Analysis::of(&desk, caller, experiment).await?)
 }

@@ -90,7 +90,7 @@ impl Stack {
             let every = days.len().div_ceil(16);
             Day {
                 label: if (days.len() - 1 - i).is_multiple_of(every) { label } else { String::new() },
-                minor: (days.len() - 1 - i) % (every * 2) != 0,
+                minor: !(days.len() - 1 - i).is_multiple_of(every * 2),
                 total: total(day),
                 counts: legend.iter().map(|(category, _)| count(day, *category)).collect(),
                 pieces,

@@ -14,8 +14,8 @@ use super::log::{self, Shown, Viewer};
 use super::parts::Markup;
 use super::{Frame, ansi, assets, experiment_at, figures, parts, whole};
 use crate::Desk;
-use crate::auth::Caller;
 use crate::api::parameters::Params;
+use crate::auth::Caller;
 use crate::failure::Answer;
 
 /// So many lines of code are shown, and so much of each.
@@ -137,7 +137,8 @@ fn measured(value: f64) -> String {
 
 /// Answers `/experiments/{id}`.
 pub(super) async fn experiment(
-    State(desk): State<Desk>, Extension(caller): Extension<Caller>,
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Params(looking): Params<Looking>,
 ) -> Answer<Response> {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
-use crate::auth::Caller;
 use crate::api::parameters::{Params, Which};
+use crate::auth::Caller;
 use crate::failure::Answer;
 
 /// A row as templates show it.
@@ -191,7 +191,11 @@ impl Experiments {
 }
 
 /// Answers `/experiments`.
-pub(super) async fn experiments(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Params(which): Params<Which>) -> Answer<Response> {
+pub(super) async fn experiments(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Params(which): Params<Which>,
+) -> Answer<Response> {
     let asked = Asked::of(&which);
     let Page { total_count, total_is_at_least, running_commands, next_cursor, experiments } =
         desk.store().list(which.query()?).await?;

@@ -13,8 +13,8 @@ use super::experiments::{Row, encoded};
 use super::parts::Markup;
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
-use crate::auth::Caller;
 use crate::api::parameters::{Params, given, word};
+use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
 
 /// What is asked for of the list.
@@ -86,7 +86,11 @@ impl Groups {
 }
 
 /// Answers `/groups`.
-pub(super) async fn groups(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Params(which): Params<Which>) -> Answer<Response> {
+pub(super) async fn groups(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Params(which): Params<Which>,
+) -> Answer<Response> {
     let (state, order) = (which.state.clone().unwrap_or_default(), which.order.clone().unwrap_or_default());
     let cursor = given(which.cursor);
     let query = GroupQuery {
@@ -128,7 +132,11 @@ impl GroupPage {
 }
 
 /// Answers `/groups/{signature}`.
-pub(super) async fn group(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Path(signature): Path<String>) -> Answer<Response> {
+pub(super) async fn group(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(signature): Path<String>,
+) -> Answer<Response> {
     let now = Timestamp::now();
     let group = desk.store().group(&signature, now).await?.ok_or_else(|| {
         Failure::not_found(format!(

@@ -134,7 +134,10 @@ impl Overview {
 }
 
 /// Answers `/`.
-pub(super) async fn overview(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Answer<Response> {
+pub(super) async fn overview(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<Response> {
     let store = desk.store();
     let now = Timestamp::now();
     let ago = |hours: i64| now - SignedDuration::from_hours(hours);

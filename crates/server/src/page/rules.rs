@@ -15,8 +15,8 @@ use super::experiments::{Row, encoded};
 use super::parts::Markup;
 use super::{Frame, ansi, assets, figures, parts, whole};
 use crate::Desk;
-use crate::auth::Caller;
 use crate::api::parameters::{Params, short, word};
+use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
 
 /// So many rules are on a page.
@@ -83,7 +83,11 @@ fn first(sentences: impl Iterator<Item = impl AsRef<str>>) -> String {
 }
 
 /// Answers `/rules`.
-pub(super) async fn rules(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Params(which): Params<Which>) -> Answer<Response> {
+pub(super) async fn rules(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Params(which): Params<Which>,
+) -> Answer<Response> {
     let chosen = word::<Category>("category", which.category.clone())?;
     let words: Vec<String> = which.q.split_whitespace().map(str::to_lowercase).collect();
     let fits = |rule: &Rule| {
@@ -106,7 +110,15 @@ pub(super) async fn rules(State(desk): State<Desk>, Extension(caller): Extension
     });
     let (lines, fitting, all) = (lines.collect(), fitting.len(), all.len());
     let category = which.category.unwrap_or_default();
-    whole(&Rules { frame: Frame::of(&desk, "Rules", caller).await?, q: which.q, category, all, fitting, page, lines })
+    whole(&Rules {
+        frame: Frame::of(&desk, "Rules", caller).await?,
+        q: which.q,
+        category,
+        all,
+        fitting,
+        page,
+        lines,
+    })
 }
 
 /// Whether to try the rule.
@@ -153,7 +165,8 @@ struct RulePage {
 
 /// Answers `/rules/{id}`.
 pub(super) async fn rule(
-    State(desk): State<Desk>, Extension(caller): Extension<Caller>,
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Params(trying): Params<Trying>,
 ) -> Answer<Response> {

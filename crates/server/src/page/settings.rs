@@ -30,7 +30,10 @@ struct SettingsPage {
 }
 
 /// Answers `/settings`.
-pub(super) async fn settings(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Answer<Response> {
+pub(super) async fn settings(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<Response> {
     let (store, now) = (desk.store(), Timestamp::now());
     let today = now.to_zoned(TimeZone::UTC).date();
     whole(&SettingsPage {

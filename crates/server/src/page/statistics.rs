@@ -12,8 +12,8 @@ use super::chart::{Stack, days_before};
 use super::overview::{Share, shares};
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
-use crate::auth::Caller;
 use crate::api::parameters::Params;
+use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
 
 #[derive(Deserialize)]
@@ -98,7 +98,11 @@ fn sums(series: &[Stretch]) -> Vec<(String, u64, Option<String>)> {
 }
 
 /// Answers `/statistics`.
-pub(super) async fn statistics(State(desk): State<Desk>, Extension(caller): Extension<Caller>, Params(window): Params<Window>) -> Answer<Response> {
+pub(super) async fn statistics(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Params(window): Params<Window>,
+) -> Answer<Response> {
     let days = match window.days.as_deref() {
         None | Some("") => 14,
         Some(text) => match text.parse::<i64>() {

@@ -114,6 +114,17 @@ impl Browser {
         }
     }
 
+    /// Does this expression come true in a few seconds?
+    pub(crate) async fn soon(&self, expression: &str) -> bool {
+        for _ in 0..100 {
+            if self.value(&format!("!!({expression})")).await == true {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
     pub(crate) async fn find(&self, selector: &str) -> Element {
         self.client.wait().at_most(PATIENCE).for_element(Locator::Css(selector)).await.unwrap()
     }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use coroner_diagnosis::{Capture, Diagnosis, Log, Role};
-use coroner_server::Analyst;
+use coroner_server::{Analyst, Settings};
+use jiff::Timestamp;
 
 use crate::browser::{Browser, axe};
 use crate::page::{NASTY, evidence, failed};
@@ -138,6 +139,70 @@ async fn a_hundred_thousand_lines_are_scrolled() {
     }
     browser.click("[data-jump='70123']").await;
     browser.until("document.querySelector('#L70123.hit')").await;
+    browser.close().await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_live_failure_arrives_and_is_corrected() {
+    let (rig, numbers) = with_failures().await;
+    let test = "a_live_failure_arrives_and_is_corrected";
+    let Some(browser) = browser(test, &rig).await else { return };
+    browser.go("/experiments").await;
+    browser.until(&format!("document.querySelectorAll('[data-row]').length === {}", numbers.len())).await;
+    // what the browser listens to is open before anything happens
+    browser
+        .until("performance.getEntriesByType('resource').some((it) => it.name.endsWith('/api/v1/events'))")
+        .await;
+    let mut number = 0;
+    for attempt in 1.. {
+        let id = format!("fresh-{attempt}");
+        number =
+            failed(&rig, Some(&id), &["python", "late.py"], b"boom\n", diagnosis("CUDA out of memory")).await;
+        let arrived = format!("document.querySelector('tr[data-number=\"{number}\"] a[data-modal]')");
+        if browser.soon(&arrived).await {
+            break;
+        }
+        assert!(attempt < 5, "no live row has come");
+    }
+    browser.click(&format!("tr[data-number='{number}'] a[data-modal]")).await;
+    browser.click("dialog .judge summary").await;
+    browser.value("document.querySelector('dialog select[name=category]').value = 'logic_error'").await;
+    browser.click("dialog .judge .primary").await;
+    browser.until("document.querySelector('main #verdict-title')?.innerText.includes('Logic error')").await;
+    let told = browser.value("document.querySelector('main').innerText").await;
+    assert!(told.as_str().unwrap().contains("A person"), "{told}");
+    browser.click(".judge [name=helpful][value=true]").await;
+    browser.until("document.querySelector('.judge').innerText.includes('Helpful · 1')").await;
+    // and its group says so too
+    browser.click(".facts a[href^='/groups/']").await;
+    browser.until("document.querySelector('main').innerText.includes('Logic error')").await;
+    browser.click("[name=do][value=resolve]").await;
+    browser.until("document.querySelector('main .chip')?.parentElement.innerText.includes('resolved')").await;
+    browser.close().await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn whoever_signs_in_comes_where_they_wanted() {
+    let rig = Rig::with(Settings { auth: true, ..Settings::default() }).await;
+    let password = coroner_server::hash_password("correct horse").unwrap();
+    assert!(
+        rig.store.add_user("ada", coroner_store::Role::Admin, &password, Timestamp::now()).await.unwrap()
+    );
+    let Some(browser) = browser("whoever_signs_in_comes_where_they_wanted", &rig).await else { return };
+    browser.go("/experiments?severity=high").await;
+    browser.until("location.pathname === '/login'").await;
+    for (password, then) in [
+        ("wrong", "location.search.includes('error=credentials')"),
+        ("correct horse", "location.pathname + location.search === '/experiments?severity=high'"),
+    ] {
+        browser.find("[name=username]").await.send_keys("ada").await.unwrap();
+        browser.find("[name=password]").await.send_keys(&format!("{password}\u{e007}")).await.unwrap();
+        browser.until(then).await;
+    }
+    browser.click(".side > .foot form button").await;
+    browser.until("location.pathname === '/login'").await;
     browser.close().await;
     rig.end().await;
 }

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     reason = "a test that can't do its work has failed, helper functions included"
 )]
+#![expect(clippy::print_stdout, reason = "what is skipped says so")]
 
 mod admin;
 mod auth;
