@@ -32,6 +32,9 @@ pub struct Confined {
     /// policy's.
     #[serde(default)]
     pub rules_were_known: bool,
+    /// It was ended because we were asked to: then the signal that it ended with is not its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// A system call that was refused.
@@ -103,6 +106,12 @@ const KINDS: [Kind; 3] = [
 ];
 
 impl Confined {
+    /// Could nothing from outside have sent it a signal? Where processes are out of its sight it is out of theirs, but for
+    /// the machine's administrator.
+    pub(crate) fn kept_signals_out(&self) -> bool {
+        !self.stopped && matches!(self.level.as_str(), "A" | "B" | "C")
+    }
+
     /// The verdict, if a refused call is what the weightiest fault is about. A refusal alone proves nothing: programs try
     /// things and go on.
     pub(crate) fn verdict(&self, faults: &[Placed<'_>]) -> Option<Verdict> {

@@ -312,9 +312,19 @@ impl Capture {
 }
 
 impl Known<'_> {
-    pub(crate) fn verdict(&self) -> Verdict {
+    /// `printed` is what the rules say of the log.
+    pub(crate) fn verdict(&self, printed: Option<&Verdict>) -> Verdict {
         match self {
-            Self::Harness(fault) => fault.verdict(),
+            Self::Harness(fault) => {
+                let mut verdict = fault.verdict();
+                // whose fault it is was observed; which kind of fault it is stands in the evaluator's own traceback
+                if let (HarnessKind::EvaluatorRaised, Some(printed)) = (fault.kind, printed)
+                    && printed.confidence > 0.85
+                {
+                    verdict.category = printed.category;
+                }
+                verdict
+            }
             Self::Refused(refusal) => refusal.verdict(),
             Self::Judged(judgement) => judgement.verdict(),
         }

@@ -1,7 +1,8 @@
 //! From faults and exit facts to a verdict: what was observed overrules what was printed, the most precise rule
 //! speaks for the rest, and the last rule catches everything.
 
-use crate::capture::{Capture, End, bytes, seconds, signal_name};
+use crate::capture::{Capture, End, Exit, bytes, seconds, signal_name};
+use crate::confined::Confined;
 use crate::fault::Fault;
 use crate::hang::hang;
 use crate::log::Log;
@@ -67,13 +68,15 @@ pub(crate) struct Judged {
 
 /// The verdict on a capture whose faults are known, the weightiest first.
 pub(crate) fn judge(capture: &Capture, faults: &[Placed<'_>], rules: &RuleSet) -> Judged {
-    if let Some(known) = capture.known() {
-        return Judged { verdict: known.verdict(), fault: None };
-    }
     let spoken = choose(faults, rules);
     let text = spoken.map(|i| (i, of_rule(&faults[i], rules, capture)));
+    if let Some(known) = capture.known() {
+        let printed = text.as_ref().and_then(|(_, verdict)| verdict.as_ref());
+        return Judged { verdict: known.verdict(printed), fault: None };
+    }
     if let Some(exit) = &capture.exit
-        && let Some(mut observed) = observed(&exit.end, faults, text.as_ref().and_then(|(_, v)| v.as_ref()))
+        && let Some(mut observed) =
+            observed(exit, capture, faults, text.as_ref().and_then(|(_, v)| v.as_ref()))
     {
         if let Some(hang) = hang(capture) {
             // where it was says more than what it printed before
@@ -175,7 +178,14 @@ struct Facts<'a> {
 }
 
 /// What was observed when the process ended, where that decides.
-fn observed(end: &End, faults: &[Placed<'_>], text: Option<&Verdict>) -> Option<Verdict> {
+fn observed(
+    exit: &Exit,
+    capture: &Capture,
+    faults: &[Placed<'_>],
+    text: Option<&Verdict>,
+) -> Option<Verdict> {
+    let end = &exit.end;
+    let alone = capture.sandbox.as_ref().is_some_and(Confined::kept_signals_out);
     let doing =
         faults.first().map(|f| format!(" The log's last trouble: {}", quote(f.text()))).unwrap_or_default();
     let facts = match end {
@@ -245,6 +255,15 @@ fn observed(end: &End, faults: &[Placed<'_>], text: Option<&Verdict>) -> Option<
         }
         // a precise line says more than the signal that followed it
         End::Signaled { .. } if text.is_some_and(|v| v.confidence > 0.85) => return None,
+        End::Signaled { signal: signal @ (1 | 2 | 9 | 15) } if alone => Facts {
+            rule: "exit.ended-itself",
+            category: Category::RuntimeError,
+            severity: Severity::High,
+            origin: Origin::Candidate,
+            retryable: false,
+            cause: format!("It ended itself with {}: nothing but itself and its own processes can send it a signal in the sandbox, and it was within its limits.", signal_name(*signal)),
+            fix: "Find what sends the signal (os.kill, signal.raise_signal, a watchdog, a worker's parent) and let it return or raise an exception instead.".into(),
+        },
         End::Signaled { signal } => of_signal(*signal),
         End::Exited { .. } => return None,
     };

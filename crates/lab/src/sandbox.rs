@@ -297,6 +297,7 @@ impl Report {
             output_dropped: self.output_dropped,
             survivors: self.survivors,
             rules_were_known: false,
+            stopped: self.stopped,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::tree::{none, root};
 
 const FOLDER: &str = "fixtures/experiments";
 
-/// Every specimen's name, what is expected of it, and its log.
+/// Every specimen's name, what is expected of it, and its log; one that is only run in the sandbox has none.
 fn specimens() -> Vec<(String, Value, String)> {
     let mut found: Vec<_> = fs::read_dir(root().join(FOLDER))
         .unwrap()
@@ -18,9 +18,12 @@ fn specimens() -> Vec<(String, Value, String)> {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let read =
                 |file: &str| fs::read(path.join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"));
-            read("run.sh");
-            let expected = serde_json::from_slice(&read("expected.json"))
+            let expected: Value = serde_json::from_slice(&read("expected.json"))
                 .unwrap_or_else(|e| panic!("{name}/expected.json: {e}"));
+            if expected["sandbox"].is_object() && !path.join("log").exists() {
+                return (name, expected, String::new());
+            }
+            read("run.sh");
             let log = String::from_utf8_lossy(&read("log")).into_owned();
             (name, expected, log)
         })
@@ -33,7 +36,7 @@ fn specimens() -> Vec<(String, Value, String)> {
 #[test]
 fn line_numbers_point_at_the_lines_they_claim() {
     let mut wrong = Vec::new();
-    for (name, expected, log) in &specimens() {
+    for (name, expected, log) in specimens().iter().filter(|(_, _, log)| !log.is_empty()) {
         let rows: Vec<&str> = log.split('\n').collect();
         let others = expected["other_faults"].as_array().into_iter().flatten();
         for fault in std::iter::once(expected).chain(others) {
@@ -65,7 +68,8 @@ fn every_specimen_says_what_a_good_diagnosis_is() {
             wrong.push(format!("{name}: `what` is missing"));
         }
         if expected["category"].is_null() {
-            if expected["exit"]["code"] != 0 {
+            let recorded = !expected["exit"].is_null();
+            if (if recorded { &expected["exit"] } else { &expected["sandbox"]["end"] })["code"] != 0 {
                 wrong.push(format!("{name}: without a category, but it did not succeed"));
             }
         } else {

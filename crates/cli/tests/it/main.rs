@@ -14,4 +14,5 @@ mod rig;
 mod rules;
 mod run;
 mod sandbox;
+mod specimens;
 mod terminal;

@@ -34,8 +34,12 @@ fn end(value: &Value) -> End {
 fn every_specimen_is_judged_as_its_maker_says() {
     let rules = RuleSet::built_in().unwrap();
     let mut wrong = Vec::new();
-    let mut names: Vec<PathBuf> =
-        fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    // those without a log are only run in the sandbox (crates/cli/tests/it/specimens.rs)
+    let mut names: Vec<PathBuf> = fs::read_dir(folder())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.join("log").exists())
+        .collect();
     names.sort();
     assert!(names.len() > 100, "{} specimens", names.len());
     for path in &names {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coroner_diagnosis::{Capture, Code, Diagnosis, Exit, HarnessFault, Judgement, Log, Refusal};
+use coroner_diagnosis::{Capture, Code, Confined, Diagnosis, Exit, HarnessFault, Judgement, Log, Refusal};
 use coroner_store::Status;
 
 use super::{EvolutionResult, Metrics};
@@ -34,6 +34,8 @@ pub struct Tested {
     pub remarks: Vec<String>,
     /// From the start of the first process to the end of the last.
     pub wall: Duration,
+    /// Does the policy that it was screened with say what the sandbox refuses? Then trying it is the candidate's fault.
+    pub rules_were_known: bool,
     /// Somebody stopped it, so nothing is known: it is to be tested again.
     pub stopped: bool,
 }
@@ -76,6 +78,7 @@ impl Tested {
             log: Vec::new(),
             remarks: Vec::new(),
             wall: Duration::ZERO,
+            rules_were_known: true,
             stopped: false,
         }
     }
@@ -146,6 +149,10 @@ impl Tested {
             Cause::Died { exit, message } => {
                 capture.exit.clone_from(exit);
                 capture.error_message.clone_from(message);
+                capture.sandbox = self
+                    .report
+                    .as_ref()
+                    .map(|report| Confined { rules_were_known: self.rules_were_known, ..report.confined() });
             }
             Cause::Judged(judgement) => capture.judged = Some(judgement.clone()),
             Cause::Harness(fault) => capture.harness_failed = Some(fault.clone()),

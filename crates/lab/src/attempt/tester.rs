@@ -126,6 +126,8 @@ impl Tester {
     ) -> Tested {
         progress(Progress::Screening);
         let mut tested = self.screened(code, refused);
+        // the built-in policy names processes, network and the rest; whoever wrote another may have left them out
+        tested.rules_were_known = self.task.policy.file.is_none();
         if tested.cause.is_some() {
             return tested;
         }
