@@ -6,7 +6,7 @@ use coroner_diagnosis::{Capture, Code, Confined, Diagnosis, Exit, HarnessFault, 
 use coroner_store::Status;
 
 use super::{EvolutionResult, Metrics};
-use crate::sandbox::{Confined, Report};
+use crate::sandbox::Report;
 use crate::screen::{CodeHash, Screening};
 
 /// A candidate that was tested.
