@@ -168,7 +168,7 @@ impl Page<'_> {
                 "it is the fault of: {} ({}). {}. When that is mended, `{again} --rerun` tests exp {} again and goes on",
                 trip.origin,
                 trip.root_cause,
-                trip.fix,
+                trip.fix.trim_end_matches('.'),
                 trip.experiments.iter().map(|id| id.number().to_string()).collect::<Vec<_>>().join(", ")
             ),
             Over::Baseline(why) => format!(

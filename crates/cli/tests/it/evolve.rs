@@ -27,8 +27,17 @@ direction = "lower"
 "#;
 const SEED: &str = "A = 1.0\nB = 2.0\n\n\ndef value(x):\n    y = A * x\n    return y + B\n";
 const EVALUATE: &str = "
+from coroner_task import task
+
+
 def evaluate(candidate, inputs):
-    return {'error': sum(abs(candidate.value(x) - (3.0 * x + 7.0)) for x in (0.0, 1.0, 5.0))}
+    error = 0.0
+    for x in (0.0, 1.0, 5.0):
+        answer = candidate.value(x)
+        if not isinstance(answer, (int, float)):
+            raise task.Invalid(f'value({x}) returned {answer!r:.80} instead of a number')
+        error += abs(answer - (3.0 * x + 7.0))
+    return {'error': error}
 ";
 
 fn home() -> Home {
