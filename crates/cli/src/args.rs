@@ -149,7 +149,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            27,
+            28,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );
