@@ -134,11 +134,11 @@ impl Tested {
                 text: String::from_utf8_lossy(code).into_owned(),
             }),
             log: Log::new(&self.log),
-            // the policy was stated in the brief, so what was refused is the candidate's to change
+            // where the policy says what the sandbox refuses, that was in the brief, and is the candidate's to change
             sandbox: self
                 .report
                 .as_ref()
-                .map(|report| Confined { rules_were_known: true, ..report.confined() }),
+                .map(|report| Confined { rules_were_known: self.rules_were_known, ..report.confined() }),
             ..Capture::default()
         };
         match cause {
@@ -149,10 +149,6 @@ impl Tested {
             Cause::Died { exit, message } => {
                 capture.exit.clone_from(exit);
                 capture.error_message.clone_from(message);
-                capture.sandbox = self
-                    .report
-                    .as_ref()
-                    .map(|report| Confined { rules_were_known: self.rules_were_known, ..report.confined() });
             }
             Cause::Judged(judgement) => capture.judged = Some(judgement.clone()),
             Cause::Harness(fault) => capture.harness_failed = Some(fault.clone()),
