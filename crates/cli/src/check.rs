@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use anstyle::{Effects, Style};
 use anyhow::Context as _;
 use coroner_diagnosis::{Code, Diagnosis};
-use coroner_lab::screen::{Finding, LARGEST_SOURCE, Policy, PythonVersion, Screening, screen};
+use coroner_lab::screen::{Finding, Function, LARGEST_SOURCE, Policy, PythonVersion, Screening, screen};
+use coroner_lab::task::Task;
 use serde_json::json;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -25,13 +26,23 @@ const DIM: Style = Style::new().effects(Effects::DIMMED);
 const BOLD: Style = Style::new().effects(Effects::BOLD);
 
 pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<u8, Failed> {
-    let policy = policy(args.policy.as_deref())?;
+    let task = args.task.as_deref().map(Task::load).transpose().map_err(anyhow::Error::from)?;
+    let policy = match &task {
+        Some(task) => task.screening_policy().map_err(anyhow::Error::from)?,
+        None => policy(args.policy.as_deref())?,
+    };
     let Some(path) = args.candidate.as_deref().filter(|_| !args.show_policy) else {
-        return show_policy(context, args.policy.is_some().then_some(&policy));
+        let own = args.policy.is_some() || task.is_some();
+        return show_policy(context, own.then_some(&policy));
     };
     let (name, source) = read(path)?;
     let python = args.python.or_else(|| python(context)).unwrap_or_default();
-    let screening = screen(&source, &policy, python);
+    let mut screening = screen(&source, &policy, python);
+    for point in task.iter().flat_map(|task| &task.entry_points) {
+        if let Some(wanted) = Function::wanted(&point.name, &point.signature) {
+            screening.require(&wanted);
+        }
+    }
     let text = String::from_utf8_lossy(&source);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let code = Code { name: Some(name.clone()), text: text.to_owned() };

@@ -20,6 +20,7 @@ Exit status:
 Examples:
   coroner check candidate.py
   coroner check - --policy policy.toml --format json < candidate.py
+  coroner check candidate.py --task examples/bare/task.toml
   coroner check --show-policy > policy.toml")]
 pub(crate) struct CheckArgs {
     /// The candidate's source file, or `-` for standard input.
@@ -28,6 +29,9 @@ pub(crate) struct CheckArgs {
     /// The policy. Default: the built-in one.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// The task that the candidate is for: its policy counts, and its entry points must be there.
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    pub(crate) task: Option<PathBuf>,
     /// The version of Python that the candidate is for. Default: that of `python3` here, or 3.11.
     #[arg(long, value_name = "VERSION")]
     pub(crate) python: Option<PythonVersion>,

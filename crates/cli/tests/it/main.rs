@@ -3,6 +3,7 @@
 
 mod analyze;
 mod attempt;
+mod attempt_faults;
 mod batch;
 mod check;
 mod evolve;
