@@ -146,6 +146,11 @@ impl coroner_server::Analyst for Judge {
         conclude(self.0.examine(capture), None, &now())
     }
 
+    fn signature_parts(&self, capture: &Capture) -> (String, Vec<String>) {
+        let signature = self.0.examine(capture).signature;
+        (signature.id, signature.parts)
+    }
+
     fn rules(&self) -> &[Rule] {
         self.0.rules.rules()
     }

@@ -133,9 +133,35 @@ impl Found {
     }
 }
 
+/// What is kept of an experiment that failed, put together as it was when it failed.
+pub(crate) async fn capture_again(desk: &Desk, listed: &coroner_store::Listed) -> Capture {
+    let experiment = desk.store().get(&listed.id.to_string()).await.ok();
+    let baseline = match listed.log {
+        Some(_) => baseline(desk, &listed.experiment_type, &listed.command).await,
+        None => None,
+    };
+    let log = match listed.log {
+        Some(id) => read_small(desk, id).await,
+        None => None,
+    };
+    let (exit, error) = experiment.map_or((None, None), |it| (it.exit, it.reason));
+    Capture {
+        experiment_type: Some(listed.experiment_type.clone()).filter(|kind| !kind.is_empty()),
+        error_message: error,
+        exit,
+        log: log.unwrap_or_default(),
+        baselines: baseline.into_iter().collect(),
+        ..Capture::default()
+    }
+}
+
 /// What the last run of the same kind printed that succeeded.
 async fn baseline(desk: &Desk, kind: &str, command: &CommandLine) -> Option<Log> {
     let id = desk.store().last_success(kind, command).await.ok().flatten()?;
+    read_small(desk, id).await
+}
+
+async fn read_small(desk: &Desk, id: coroner_store::LogId) -> Option<Log> {
     let mut reader = desk.store().read_log(id).await.ok()?;
     if reader.remaining() > BASELINE {
         return None;

@@ -26,6 +26,12 @@ pub trait Analyst: Send + Sync {
         self.diagnose(capture)
     }
 
+    /// The signature of a failure and what it was made of; empty if it can't be told.
+    fn signature_parts(&self, capture: &Capture) -> (String, Vec<String>) {
+        _ = capture;
+        (String::new(), Vec::new())
+    }
+
     /// The rules that are in force, to be looked at.
     fn rules(&self) -> &[Rule] {
         &[]

@@ -146,12 +146,14 @@ pub struct SavedFailure {
 }
 
 /// Where a saved failure went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SavedAs {
     /// The experiment.
     pub id: ExperimentId,
     /// The same failure was there already: its diagnosis was replaced, no experiment was added.
     pub replaced: bool,
+    /// Its diagnosis, where people's corrections or splits made another of it.
+    pub corrected: Option<Box<Diagnosis>>,
 }
 
 /// An experiment without an end.

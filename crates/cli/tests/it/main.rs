@@ -15,5 +15,6 @@ mod rig;
 mod rules;
 mod run;
 mod sandbox;
+mod serve;
 mod specimens;
 mod terminal;

@@ -46,10 +46,12 @@ async fn export(
     // what is wrong with the question is said before anything is sent
     desk.store().list(Query { limit: Some(1), ..query.clone() }).await?;
     let parts = stream::unfold(Next::Head(query), move |next| part(desk.clone(), kind, next));
-    let headers = [
-        (header::CONTENT_TYPE, media),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"experiments\""),
-    ];
+    let name = match kind {
+        Kind::Lines => "attachment; filename=\"experiments.jsonl\"",
+        Kind::Csv => "attachment; filename=\"experiments.csv\"",
+        Kind::JUnit => "attachment; filename=\"experiments.xml\"",
+    };
+    let headers = [(header::CONTENT_TYPE, media), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(parts)).into_response())
 }
 

@@ -189,7 +189,8 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
     desk.figures().reported();
     let mut answer = Reported::new(&saved.id, Status::Failed, saved.replaced);
     answer.notes = notes;
-    answer.diagnosis = Some(found.explained_later(&desk, saved.id));
+    let by_rules = found.explained_later(&desk, saved.id);
+    answer.diagnosis = Some(saved.corrected.map_or(by_rules, |corrected| *corrected));
     Ok(answer.answer())
 }
 

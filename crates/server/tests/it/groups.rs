@@ -28,6 +28,8 @@ async fn a_group_is_shown_decided_about_and_opens_again() {
     let path = format!("/api/v1/groups/{signature}");
     let group = rig.get(&path).await.json();
     assert!(group["why"]["rule"].is_string(), "{group}");
+    let parts = group["why"]["parts"].as_array().unwrap();
+    assert!(parts.iter().any(|part| part.as_str().unwrap().contains("scipy")), "{group}");
     assert_eq!(
         rig.post(&path, &json!({"do": "assign", "assignee": "<b>ada</b>"})).await.json()["assignee"],
         "<b>ada</b>"
@@ -83,7 +85,8 @@ async fn a_correction_counts_at_once_later_and_before_and_is_taken_back() {
         (Some("The <disk> is full."), Some("human"))
     );
     assert_eq!(b["verdict"]["category"], before["diagnosis"]["failure_category"], "both verdicts stay");
-    report(&rig, "c", "weird: it broke").await;
+    let later = report(&rig, "c", "weird: it broke").await;
+    assert_eq!(later["diagnosis"]["provenance"]["source"], "human", "the answer says it too");
     assert_eq!(said("c").await["failure_category"], "resource_error");
     assert_eq!(said("a").await["failure_category"], before["diagnosis"]["failure_category"]);
     let replay = format!("/api/v1/corrections/{}/replay", correction["id"]);

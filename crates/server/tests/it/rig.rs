@@ -29,6 +29,11 @@ impl Analyst for Rules {
         conclude(examined, None, "2026-11-28T12:00:00Z")
     }
 
+    fn signature_parts(&self, capture: &Capture) -> (String, Vec<String>) {
+        let signature = examine(capture, &self.0, &coroner_diagnosis::Settings::default()).signature;
+        (signature.id, signature.parts)
+    }
+
     fn rules(&self) -> &[Rule] {
         self.0.rules()
     }

@@ -227,7 +227,7 @@ impl Backend for Memory {
                 }
             };
             next.diagnose(key, Some(failure.diagnosis));
-            saved.push(SavedAs { id: next.experiments[&key].listed.id.clone(), replaced });
+            saved.push(SavedAs { id: next.experiments[&key].listed.id.clone(), replaced, corrected: None });
         }
         *state = next;
         Ok(saved)

@@ -118,7 +118,8 @@ pub(super) fn finish(
         drop_unused_log(conn, folder, &earlier)?;
     }
     candidates::finish(conn, key, id, outcome, candidate)?;
-    set_diagnosis(conn, key, outcome.status, outcome.diagnosis.as_ref())
+    set_diagnosis(conn, key, outcome.status, outcome.diagnosis.as_ref())?;
+    Ok(())
 }
 
 /// No run is so long that it would not fit many thousand times.
@@ -132,7 +133,8 @@ pub(super) fn attach(conn: &Connection, id: &ExperimentId, diagnosis: &Diagnosis
     if status == Status::Running {
         return Err(Error::StillRunning { id: id.to_string() }.into());
     }
-    set_diagnosis(conn, key, status, Some(diagnosis))
+    set_diagnosis(conn, key, status, Some(diagnosis))?;
+    Ok(())
 }
 
 /// The same id and the same log, or, where there is no log, the same signature, is the same failure, looked at again.
@@ -145,8 +147,8 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
     if let Some(name) = &failure.id
         && let Some((key, id, status)) = same_failure(conn, name, log.as_ref(), signature)?
     {
-        set_diagnosis(conn, key, status, Some(diagnosis))?;
-        return Ok(SavedAs { id, replaced: true });
+        let corrected = set_diagnosis(conn, key, status, Some(diagnosis))?;
+        return Ok(SavedAs { id, replaced: true, corrected });
     }
     let row = NewRow {
         name: ExperimentId::name_for(failure.id)?,
@@ -155,13 +157,14 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
         cwd: String::new(),
         owner: None,
         at: failure.at,
-        status: Status::Failed,
+        // until the end of this commit: what has ended is counted with each change
+        status: Status::Running,
     };
     let (key, id) = row.insert(conn)?;
     let (log, note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
     set_end(conn, key, failure.exit.as_ref(), None, failure.reason.as_deref(), log.as_ref(), note)?;
-    set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
-    Ok(SavedAs { id, replaced: false })
+    let corrected = set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
+    Ok(SavedAs { id, replaced: false, corrected })
 }
 
 /// How an experiment ended, apart from its verdict.
@@ -225,24 +228,26 @@ pub(super) fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String,
 }
 
 /// Status and diagnosis of an experiment, or that it has none; with everything that is found by them. What people said
-/// of the signature counts over what is given.
+/// of the signature counts over what is given; answers what came of it, if that is something else.
 pub(super) fn set_diagnosis(
     conn: &Connection,
     key: i64,
     status: Status,
     diagnosis: Option<&Diagnosis>,
-) -> Result<(), Trouble> {
+) -> Result<Option<Box<Diagnosis>>, Trouble> {
     let mut settled = diagnosis.cloned();
-    let mut signature = None;
+    let (mut signature, mut changed) = (None, false);
     if let Some(d) = &mut settled {
         if let Some(part) = groups::part_of(conn, &d.signature, &d.root_cause)? {
             d.signature = part;
+            changed = true;
         }
         let id = signature_of(conn, d, moment(key))?;
         let correction = corrections::in_force(conn, id)?;
         corrections::note(conn, key, correction.as_ref().map(|it| (it.id, &*d)))?;
         if let Some(correction) = correction {
             *d = corrections::overruled(d.clone(), &correction.ruling);
+            changed = true;
         }
         signature = Some(id);
     }
@@ -294,7 +299,8 @@ pub(super) fn set_diagnosis(
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let command = serde_json::from_str::<Vec<String>>(&command).unwrap_or_default().join(" ");
     let searched = Searched { name: &name, kind: &kind, command: &command };
-    index(conn, key, &searched, diagnosis.map_or("", |d| &d.root_cause), &words)
+    index(conn, key, &searched, diagnosis.map_or("", |d| &d.root_cause), &words)?;
+    Ok(settled.filter(|_| changed).map(Box::new))
 }
 
 struct Searched<'a> {

@@ -411,7 +411,8 @@ CREATE TABLE changes (
 CREATE TRIGGER changes_are_few AFTER INSERT ON changes BEGIN
   DELETE FROM changes WHERE id = new.id - 20000;
 END;
-CREATE TRIGGER start_is_a_change AFTER INSERT ON experiments WHEN new.status = 'running' BEGIN
+CREATE TRIGGER start_is_a_change AFTER INSERT ON experiments
+WHEN new.status = 'running' AND new.owner IS NOT NULL BEGIN
   INSERT INTO changes (key, what) VALUES (new.key, 'started');
 END;
 CREATE TRIGGER end_is_a_change AFTER UPDATE OF status ON experiments
