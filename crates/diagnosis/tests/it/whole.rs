@@ -1,8 +1,8 @@
 //! The core as a whole: always an answer, always inside the budget, citations that stand, models that disappoint.
 
 use coroner_diagnosis::{
-    Ask, Capture, Category, Code, Diagnosis, End, Exit, FailureKind, Log, ModelFailure, Reply, RuleSet, Said,
-    Settings, Source, diagnose, examine,
+    Ask, Capture, Category, Code, Diagnosis, End, Exit, FailureKind, Log, ModelFailure, Origin, Refusal,
+    Reply, RuleSet, Said, Settings, Source, diagnose, examine,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -77,6 +77,47 @@ fn what_was_observed_and_what_is_sure_overrule_the_model() {
     let text = "MemoryError\nthe flux regulator gave up: phase 7 inverted\n";
     let killed = Capture { log: Log::new(text.as_bytes()), exit: exit(End::OomKilled), ..Capture::default() };
     assert_eq!(examine(&killed, &RULES, &Settings::default()).verdict.rule, "exit.oom-killed");
+}
+
+#[test]
+fn a_refusal_before_the_run_overrules_text_end_and_model() {
+    let refused = Refusal {
+        rule: "run-text".into(),
+        policy: "built-in".into(),
+        category: Category::ValidationError,
+        message: "Forbidden name: eval".into(),
+        why: "It runs text as code.".into(),
+        fix: "Write the code out.".into(),
+        line: 2,
+        column: 5,
+        suspect: None,
+        others: Vec::new(),
+    };
+    let capture = |refused: Refusal, line| Capture {
+        error_message: Some("Forbidden import: os; Forbidden name: eval".into()),
+        code: Some(Code { name: Some("c.py".into()), text: "import os\nx = eval('1')\n".into() }),
+        exit: Some(Exit { end: End::OomKilled, wall: Duration::from_secs(1), cpu: None, peak_memory: None }),
+        log: Log::new(b"MemoryError\n"),
+        refused: Some(Refusal { line, ..refused }),
+        ..Capture::default()
+    };
+    let (said, _) = asked(&capture(refused.clone(), 2), Ask::Always, Ok(GOOD));
+    assert_eq!((said.verdict.rule.as_str(), said.origin), ("screen.run-text", Origin::Candidate));
+    assert_eq!(
+        said.root_cause,
+        "Forbidden name: eval (line 2, column 5), refused by rule run-text of the built-in policy. It runs text as code."
+    );
+    let cited: Vec<_> = said.evidence.iter().map(|e| (e.source, e.line, e.text.as_str())).collect();
+    assert_eq!(cited[..2], [(Source::Error, 1, "Forbidden name: eval"), (Source::Code, 2, "x = eval('1')")]);
+    // where it stands does not matter, and a line that is not there is not cited
+    let (elsewhere, prompt) = asked(&capture(refused.clone(), 99), Ask::Unexplained, Ok(GOOD));
+    assert_eq!((elsewhere.signature, prompt), (said.signature.clone(), None));
+    assert!(elsewhere.evidence.iter().all(|e| e.source != Source::Code));
+    // who is at fault may change with what is known, what happened does not
+    let suspect = Refusal { suspect: Some("everybody needs it".into()), ..refused };
+    let (suspect, _) = asked(&capture(suspect, 2), Ask::Never, Ok(GOOD));
+    assert_eq!((suspect.origin, suspect.signature), (Origin::Policy, said.signature));
+    assert!(suspect.root_cause.contains("though everybody needs it. Rule run-text of the built-in policy"));
 }
 
 #[test]

@@ -248,6 +248,23 @@ fn the_hash_knows_the_same_code_again() {
 }
 
 #[test]
+fn the_programs_of_the_examples_keep_to_the_built_in_policy() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut seen = 0;
+    for folder in ["bare", "bare/blocks", "codec", "codec/blocks"].map(|name| examples.join(name)) {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_of_us = ["evaluate.py", "prepare.py"].iter().any(|name| path.ends_with(name));
+            if path.extension().is_some_and(|e| e == "py") && !is_of_us {
+                let code = std::fs::read_to_string(&path).unwrap();
+                assert_eq!(look(&code).error_message(), "", "{}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+#[test]
 fn what_repeats_without_end_is_looked_at_in_time() {
     // each of these takes minutes where something is quadratic
     for source in [
