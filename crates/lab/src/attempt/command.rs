@@ -78,11 +78,43 @@ fn number(value: &serde_json::Value) -> Option<f64> {
     }
 }
 
-/// Python writes NaN and Infinity, which JSON does not have: they become strings that nobody else writes.
+/// Python writes NaN and Infinity, which JSON does not have: outside of strings they become strings that nobody else
+/// writes.
 fn with_quoted_infinities(line: &str) -> String {
-    line.replace("-Infinity", "\"\\u0001-inf\"")
-        .replace("Infinity", "\"\\u0001inf\"")
-        .replace("NaN", "\"\\u0001NaN\"")
+    let mut out = String::with_capacity(line.len());
+    for (i, piece) in outside_and_inside(line).enumerate() {
+        match i % 2 {
+            0 => out.push_str(
+                &piece
+                    .replace("-Infinity", "\"\\u0001-inf\"")
+                    .replace("Infinity", "\"\\u0001inf\"")
+                    .replace("NaN", "\"\\u0001NaN\""),
+            ),
+            _ => out.push_str(piece),
+        }
+    }
+    out
+}
+
+/// The pieces of a line of JSON, in turns: what stands outside of strings, and a string with its quotation marks.
+fn outside_and_inside(line: &str) -> impl Iterator<Item = &str> {
+    let (mut from, mut inside, mut escaped) = (0, false, false);
+    let mut cuts: Vec<&str> = Vec::new();
+    for (at, byte) in line.bytes().enumerate() {
+        let (was_escaped, was_inside) = (std::mem::take(&mut escaped), inside);
+        match byte {
+            b'\\' if was_inside && !was_escaped => escaped = true,
+            b'"' if !was_escaped => {
+                inside = !was_inside;
+                let end = if was_inside { at + 1 } else { at };
+                cuts.push(&line[from..end]);
+                from = end;
+            }
+            _ => {}
+        }
+    }
+    cuts.push(&line[from..]);
+    cuts.into_iter()
 }
 
 #[cfg(test)]

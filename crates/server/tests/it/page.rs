@@ -49,7 +49,7 @@ pub(crate) fn evidence(line: u64, text: &str, role: Role) -> EvidenceItem {
 }
 
 async fn page(rig: &Rig, path: &str) -> Answer {
-    let head = format!("GET {path} HTTP/1.1\r\nhost: desk\r\naccept: text/html\r\nconnection: close\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/html\r\nconnection: close\r\n\r\n");
     rig.send(&head, b"").await
 }
 
@@ -150,7 +150,7 @@ async fn files_are_kept_for_ever_and_small() {
     let rig = Rig::open().await;
     let first = rig
         .send(
-            "GET /experiments HTTP/1.1\r\nhost: desk\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n",
+            "GET /experiments HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n",
             b"",
         )
         .await;
@@ -160,7 +160,7 @@ async fn files_are_kept_for_ever_and_small() {
         let end = text.find(file).unwrap() + file.len();
         let address = &text[text[..end].rfind("/assets/").unwrap()..end];
         let head = format!(
-            "GET {address} HTTP/1.1\r\nhost: desk\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"
+            "GET {address} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept-encoding: gzip\r\nconnection: close\r\n\r\n"
         );
         let answer = rig.send(&head, b"").await;
         assert!(

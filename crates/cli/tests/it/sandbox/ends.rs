@@ -114,7 +114,7 @@ const CASES: &[Case] = &[
         options: &[],
         command: &["sh", "-c", "kill -KILL $$"],
         status: 137,
-        rule: "exit.killed",
+        rule: "exit.ended-itself",
         cause: "SIGKILL",
     },
     Case {
