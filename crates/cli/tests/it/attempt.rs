@@ -103,6 +103,7 @@ pub(crate) fn cause(result: &Value) -> String {
 }
 
 /// Nothing can be said where there is no sandbox at all.
+#[expect(clippy::print_stderr, reason = "a test that can't run says so")]
 pub(crate) fn no_sandbox(name: &str) -> bool {
     let rig = Rig::toy(EVALUATE);
     let output = rig.run("def f(x): return 2\n", &["--format", "json", "--no-save"]);

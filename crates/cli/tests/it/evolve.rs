@@ -61,6 +61,7 @@ fn done(home: &Home, words: &[&str]) -> Output {
 }
 
 /// Where nothing can be run in a sandbox there is nothing to try.
+#[expect(clippy::print_stderr, reason = "a test that can't run says so")]
 fn can_run(output: &Output, test: &str) -> bool {
     let said = text(&output.stderr);
     let can = !said.contains("sandbox") || output.status.success();

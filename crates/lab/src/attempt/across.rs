@@ -88,7 +88,7 @@ impl Crossing<'_> {
             {
                 let (send, end) = (send.clone(), &end_evaluator);
                 scope.spawn(move || {
-                    _ = send.send((usize::MAX, self.process("evaluator".to_owned(), evaluator, end)))
+                    _ = send.send((usize::MAX, self.process("evaluator".to_owned(), evaluator, end)));
                 });
             }
             drop(send);

@@ -79,7 +79,7 @@ pub fn accept_held_out(task: &Task, metrics: &Metrics, best: Option<&Metrics>) -
 /// # Errors
 /// The first thing that is wrong, in the order of how much it says.
 pub fn counts(task: &Task, metrics: &Metrics) -> Result<(), Judgement> {
-    for name in task.metrics.keys().filter(|name| !metrics.contains_key(*name)) {
+    if let Some(name) = task.metrics.keys().find(|name| !metrics.contains_key(*name)) {
         let there: Vec<&str> = metrics.keys().map(String::as_str).collect();
         let detail = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
         return Err(Judgement {

@@ -49,7 +49,8 @@ pub(crate) fn evidence(line: u64, text: &str, role: Role) -> EvidenceItem {
 }
 
 async fn page(rig: &Rig, path: &str) -> Answer {
-    let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/html\r\nconnection: close\r\n\r\n");
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/html\r\nconnection: close\r\n\r\n");
     rig.send(&head, b"").await
 }
 
