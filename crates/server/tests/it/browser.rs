@@ -1,5 +1,6 @@
 //! Chromium, driven as a person would use it; Debian's packages are `chromium` and `chromium-driver`.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -51,6 +52,8 @@ impl Browser {
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // so that the browser can be ended with it, whatever becomes of the test
+            .process_group(0)
             .spawn()
             .unwrap();
         let arguments = [
@@ -166,10 +169,15 @@ impl Browser {
     }
 
     pub(crate) async fn close(self) {
-        let Self { client, mut driver, .. } = self;
-        _ = client.close().await;
-        _ = driver.kill();
-        _ = driver.wait();
+        _ = self.client.clone().close().await;
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // the driver and the browser that it started
+        _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.driver.id())]).status();
+        _ = self.driver.wait();
     }
 }
 
