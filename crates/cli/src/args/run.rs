@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     /// Run it where it can do no harm: it sees the system's programs and the current folder, can write to nothing
-    /// but a folder of its own that goes with it, and has no network. Limits are those of [sandbox] in the
+    /// but a folder of its own that goes with it, and has no network. Limits are those of section `sandbox` of the
     /// configuration.
     #[arg(long)]
     pub(crate) sandbox: bool,

@@ -1,3 +1,5 @@
+//! What a task file may say, and what is said of one that says something else.
+
 use super::*;
 
 const WHOLE: &str = r#"

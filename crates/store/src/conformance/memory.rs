@@ -475,7 +475,6 @@ impl Backend for Memory {
         Ok(())
     }
 }
-
 fn blank(status: Status, experiment_type: String, command: CommandLine) -> Experiment {
     let listed = Listed {
         id: ExperimentId::new(String::new(), 0, 0),
