@@ -10,7 +10,6 @@ mod keeping;
 mod knowledge;
 mod lifecycle;
 mod listing;
-mod many;
 mod memory;
 pub(crate) mod plans;
 

@@ -1,7 +1,6 @@
 //! How SQLite answers every statement that this crate runs: by an index, in the index's order, never by reading a whole
 //! table or sorting it. The statements are listened to while the whole suite runs, so none can be forgotten.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
@@ -11,29 +10,9 @@ use rusqlite::{Connection, StatementStatus};
 /// Tables with a row for each combination of words at most, or made for the day: reading them whole is what they are for.
 const SMALL: [&str; 1] = ["facets"];
 
-/// Each statement that ran in this process, and what is known of it.
-static HEARD: Mutex<BTreeMap<String, Ran>> = Mutex::new(BTreeMap::new());
-
-#[derive(Clone, Copy, Default)]
-struct Ran {
-    /// How often it had to sort, to make an index of its own or, where it writes, to step through a table: a plan does
-    /// not show what triggers do.
-    slow: i32,
-    /// The most steps of the virtual machine that it took at once.
-    longest: i32,
-}
-
-thread_local! {
-    /// The steps that each statement had taken when this thread last heard it: its counter goes on for as long as it is
-    /// kept prepared.
-    static STEPS: RefCell<BTreeMap<String, i32>> = const { RefCell::new(BTreeMap::new()) };
-}
-
-/// Statements that have taken more steps than this at once.
-pub(crate) fn longer_than(most: i32) -> Vec<(String, i32)> {
-    let heard = HEARD.lock().unwrap();
-    heard.iter().filter(|(_, ran)| ran.longest > most).map(|(sql, ran)| (sql.clone(), ran.longest)).collect()
-}
+/// Each statement that ran in this process, and how often it had to sort, to make an index of its own or, where it
+/// writes, to step through a table: a plan does not show what triggers do.
+static HEARD: Mutex<BTreeMap<String, i32>> = Mutex::new(BTreeMap::new());
 
 pub(crate) fn listen(conn: &mut Connection) {
     let hear = |event: TraceEvent<'_>| {
@@ -44,13 +23,7 @@ pub(crate) fn listen(conn: &mut Connection) {
             if !sql.trim_start().starts_with("SELECT") {
                 slow += statement.get_status(StatementStatus::FullscanStep);
             }
-            let steps = statement.get_status(StatementStatus::VmStep);
-            let before = STEPS.with_borrow_mut(|all| all.insert(sql.clone(), steps)).unwrap_or(0);
-            let mut heard = HEARD.lock().unwrap();
-            let ran = heard.entry(sql).or_default();
-            ran.slow += slow;
-            // prepared anew, it counts anew
-            ran.longest = ran.longest.max(if steps >= before { steps - before } else { steps });
+            *HEARD.lock().unwrap().entry(sql).or_default() += slow;
         }
     };
     conn.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(hear)).unwrap();
@@ -102,7 +75,7 @@ async fn every_statement_is_answered_by_an_index() {
     assert!(ours.len() > 40, "only {} statements were heard: {ours:#?}", ours.len());
     let faults: Vec<_> = ours.iter().flat_map(|sql| faults(&conn, sql)).collect();
     assert!(faults.is_empty(), "{faults:#?}");
-    let sorted: Vec<_> = ours.iter().filter(|sql| heard[**sql].slow > 0).collect();
+    let sorted: Vec<_> = ours.iter().filter(|sql| heard[**sql] > 0).collect();
     assert!(sorted.is_empty(), "{sorted:#?}");
     store.close().await.unwrap();
 }
