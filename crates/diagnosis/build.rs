@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     let mut faults = Vec::new();
     let mut seen: HashMap<String, String> = HashMap::new();
-    let mut table = String::from("static BUILT_IN: &[BuiltIn] = &[\n");
+    let mut table = Table::default();
+    let mut built_in = String::new();
     for path in files {
         let name = path.file_name().ok_or("a rule file without a name")?.to_string_lossy().into_owned();
         for rule in rules::spec::read(&name, &fs::read_to_string(&path)?, &mut faults) {
@@ -46,37 +47,78 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             writeln!(
-                table,
-                "BuiltIn {{ id: {:?}, category: Category::{:?}, severity: Severity::{:?}, origin: Origin::{:?}, retryable: {}, \
-                 strength: Strength::{:?}, cascade: {}, why: {:?}, file: {name:?}, patterns: &{:?}, literals: &[{}], unless: &{:?}, near: &{:?}, \
-                 within: {}, kind: &{:?}, code: &{:?}, code_without: &{:?}, cause: &{:?}, fix: &{:?}, examples: &{:?}, counterexamples: &{:?} }},",
-                spec.id,
+                built_in,
+                "BuiltIn {{ id: {}, category: Category::{:?}, severity: Severity::{:?}, origin: Origin::{:?}, retryable: {}, \
+                 strength: Strength::{:?}, cascade: {}, why: {}, file: {}, patterns: {}, literals: {}, unless: {}, near: {}, \
+                 within: {}, kind: {}, code: {}, code_without: {}, cause: {}, fix: {}, examples: {}, counterexamples: {} }},",
+                table.text(&spec.id),
                 spec.category,
                 spec.severity,
                 spec.origin,
                 spec.retryable,
                 spec.strength,
                 spec.cascade,
-                spec.why,
-                spec.patterns,
-                rule.literals.iter().map(|p| format!("&{p:?}")).collect::<Vec<_>>().join(", "),
-                spec.unless,
-                spec.near,
+                table.text(&spec.why),
+                table.text(&name),
+                table.list(&spec.patterns),
+                table.lists(&rule.literals),
+                table.list(&spec.unless),
+                table.list(&spec.near),
                 spec.within,
-                spec.kind,
-                spec.code,
-                spec.code_without,
-                spec.cause,
-                spec.fix,
-                spec.examples,
-                spec.counterexamples,
+                table.list(&spec.kind),
+                table.list(&spec.code),
+                table.list(&spec.code_without),
+                table.list(&spec.cause),
+                table.list(&spec.fix),
+                table.list(&spec.examples),
+                table.list(&spec.counterexamples),
             )?;
         }
     }
-    table.push_str("];\n");
     for fault in &faults {
         println!("cargo::error={fault}");
     }
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("built_in.rs"), table)?;
+    let Table { text, texts, lists } = table;
+    let code = format!(
+        "static TEXT: &str = {text:?};\nstatic TEXTS: &[Text] = &[{}];\nstatic LISTS: &[List] = &[{}];\n\
+         static BUILT_IN: &[BuiltIn] = &[\n{built_in}];\n",
+        texts.join(", "),
+        lists.join(", "),
+    );
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("built_in.rs"), code)?;
     Ok(())
+}
+
+/// Everything that rules say, one behind the other, and numbers that stand for its pieces.
+#[derive(Default)]
+struct Table {
+    text: String,
+    texts: Vec<String>,
+    lists: Vec<String>,
+}
+
+impl Table {
+    fn text(&mut self, text: &str) -> String {
+        let from = self.text.len();
+        self.text.push_str(text);
+        format!("Text({from}, {})", text.len())
+    }
+
+    fn list(&mut self, texts: &[String]) -> String {
+        let from = self.texts.len();
+        for text in texts {
+            let text = self.text(text);
+            self.texts.push(text);
+        }
+        format!("List({from}, {})", texts.len())
+    }
+
+    fn lists(&mut self, lists: &[Vec<String>]) -> String {
+        let from = self.lists.len();
+        for list in lists {
+            let list = self.list(list);
+            self.lists.push(list);
+        }
+        format!("List({from}, {})", lists.len())
+    }
 }

@@ -9,32 +9,60 @@ use super::{Rule, RuleSet, Start};
 use crate::pattern::Pattern;
 use crate::terms::{Category, Origin, Severity};
 
+/// A piece of `TEXT`: where it begins, and its length in bytes. A reference would have to be mended by the loader whenever
+/// the program starts; there are sixty thousand.
+#[derive(Clone, Copy)]
+struct Text(u32, u32);
+
+impl Text {
+    fn get(self) -> Cow<'static, str> {
+        let from = self.0 as usize;
+        Cow::Borrowed(&TEXT[from..from + self.1 as usize])
+    }
+}
+
+/// A piece of `TEXTS`, or of `LISTS`: where it begins, and its length.
+#[derive(Clone, Copy)]
+struct List(u32, u32);
+
+impl List {
+    fn of<T>(self, all: &'static [T]) -> &'static [T] {
+        let from = self.0 as usize;
+        &all[from..from + self.1 as usize]
+    }
+
+    fn get(self) -> Vec<Cow<'static, str>> {
+        self.of(TEXTS).iter().map(|text| text.get()).collect()
+    }
+}
+
 /// A rule of ours, as the build script wrote it.
 struct BuiltIn {
-    id: &'static str,
+    id: Text,
     category: Category,
     severity: Severity,
     origin: Origin,
     retryable: bool,
     strength: Strength,
     cascade: bool,
-    why: &'static str,
-    file: &'static str,
-    patterns: &'static [&'static str],
-    literals: &'static [&'static [&'static str]],
-    unless: &'static [&'static str],
-    near: &'static [&'static str],
+    why: Text,
+    file: Text,
+    patterns: List,
+    /// of lists
+    literals: List,
+    unless: List,
+    near: List,
     within: usize,
-    kind: &'static [&'static str],
-    code: &'static [&'static str],
-    code_without: &'static [&'static str],
-    cause: &'static [&'static str],
-    fix: &'static [&'static str],
-    examples: &'static [&'static str],
-    counterexamples: &'static [&'static str],
+    kind: List,
+    code: List,
+    code_without: List,
+    cause: List,
+    fix: List,
+    examples: List,
+    counterexamples: List,
 }
 
-// `static BUILT_IN: &[BuiltIn]`, from the files of crates/diagnosis/rules
+// `TEXT`, `TEXTS`, `LISTS` and `BUILT_IN`, from the files of crates/diagnosis/rules
 include!(concat!(env!("OUT_DIR"), "/built_in.rs"));
 
 /// A user's rule file.
@@ -91,7 +119,7 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
 
 /// The literals of a rule's patterns.
 enum Literals {
-    BuiltIn(&'static [&'static [&'static str]]),
+    BuiltIn(List),
     Own(Vec<Vec<String>>),
 }
 
@@ -99,7 +127,9 @@ impl Literals {
     fn each(self, mut f: impl FnMut(usize, Cow<'static, str>)) {
         match self {
             Self::BuiltIn(all) => {
-                all.iter().enumerate().for_each(|(i, p)| p.iter().for_each(|l| f(i, Cow::Borrowed(*l))));
+                for (i, pattern) in all.of(LISTS).iter().enumerate() {
+                    pattern.of(TEXTS).iter().for_each(|literal| f(i, literal.get()));
+                }
             }
             Self::Own(all) => {
                 all.into_iter()
@@ -108,10 +138,6 @@ impl Literals {
             }
         }
     }
-}
-
-fn borrowed(all: &'static [&'static str]) -> Vec<Cow<'static, str>> {
-    all.iter().map(|s| Cow::Borrowed(*s)).collect()
 }
 
 fn owned(all: Vec<String>) -> Vec<Cow<'static, str>> {
@@ -125,27 +151,27 @@ fn patterns(all: Vec<Cow<'static, str>>) -> Vec<Pattern> {
 impl From<&'static BuiltIn> for Rule {
     fn from(b: &'static BuiltIn) -> Self {
         Self {
-            id: Cow::Borrowed(b.id),
+            id: b.id.get(),
             category: b.category,
             severity: b.severity,
             origin: b.origin,
             retryable: b.retryable,
             strength: b.strength,
             cascade: b.cascade,
-            why: Cow::Borrowed(b.why),
-            file: Cow::Borrowed(b.file),
+            why: b.why.get(),
+            file: b.file.get(),
             own: false,
-            examples: borrowed(b.examples),
-            counterexamples: borrowed(b.counterexamples),
-            patterns: patterns(borrowed(b.patterns)),
-            unless: patterns(borrowed(b.unless)),
-            near: patterns(borrowed(b.near)),
+            examples: b.examples.get(),
+            counterexamples: b.counterexamples.get(),
+            patterns: patterns(b.patterns.get()),
+            unless: patterns(b.unless.get()),
+            near: patterns(b.near.get()),
             within: b.within,
-            kind: patterns(borrowed(b.kind)),
-            code: patterns(borrowed(b.code)),
-            code_without: patterns(borrowed(b.code_without)),
-            cause: borrowed(b.cause),
-            fix: borrowed(b.fix),
+            kind: patterns(b.kind.get()),
+            code: patterns(b.code.get()),
+            code_without: patterns(b.code_without.get()),
+            cause: b.cause.get(),
+            fix: b.fix.get(),
         }
     }
 }
