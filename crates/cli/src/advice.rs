@@ -18,6 +18,7 @@ const DAY: u64 = 24 * 3600;
 pub(crate) const WINDOW: Duration = Duration::from_secs(7 * DAY);
 
 pub(crate) fn advice(args: &AdviceArgs, context: &Context) -> Result<u8, Failed> {
+    let policy = args.policy.as_deref().map(|path| crate::check::policy(Some(path))).transpose()?;
     let runtime = crate::analyst::runtime()?;
     let mut known = Known::default();
     match kept::open(context, &runtime)? {
@@ -44,6 +45,7 @@ pub(crate) fn advice(args: &AdviceArgs, context: &Context) -> Result<u8, Failed>
             known.window = window;
         }
     }
+    known.policy = policy.map(|policy| policy.in_words()).unwrap_or_default();
     let advice = Advice::new(&known, args.budget);
     match context.format {
         Format::Json => context.print_json(&advice)?,
@@ -51,7 +53,7 @@ pub(crate) fn advice(args: &AdviceArgs, context: &Context) -> Result<u8, Failed>
         Format::Text if !std::io::stdout().is_terminal() => context.print(&advice.text)?,
         Format::Text => context.print(&printable_lines(&advice.text, context.out().unicode))?,
     }
-    if advice.items.is_empty() && advice.left_out == 0 {
+    if advice.items.is_empty() && advice.left_out == 0 && known.policy.is_empty() {
         context.note(&format!(
             "no candidate has failed by its own fault {}; nothing to tell",
             if known.window.is_empty() { "yet" } else { &known.window }

@@ -14,6 +14,7 @@ mod semantic;
 mod shape;
 mod suspect;
 mod walk;
+mod words;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! The arguments of the commands that learn from failures: `advice`, `stats`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -17,7 +18,7 @@ use crate::quantities::parse_duration;
 Exit status:
   0  done, even if there is nothing to tell
   1  --parent: there is no such experiment
-  2  wrong use
+  2  wrong use, or a policy that can't be read
   3  the store failed
 
 Examples:
@@ -34,6 +35,9 @@ pub(crate) struct AdviceArgs {
     /// has failed by before.
     #[arg(long, value_name = "ID")]
     pub(crate) parent: Option<String>,
+    /// Say first what this policy forbids, and why (`coroner check --show-policy` prints the built-in one).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// Failures no older than this: 24h, 7d. Default: 7d.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub(crate) window: Option<Duration>,

@@ -165,6 +165,12 @@ fn advice_tells_what_is_the_candidates_to_change() {
             2
         );
     }
+    let policy = home.file("policy.toml", &text(&home.output(&["check", "--show-policy"]).stdout));
+    let told = text(&home.output(&["advice", "--task", "codec", "--policy", &policy]).stdout);
+    let (forbidden, failed) = (told.find("- policy: "), told.find("Frame 3"));
+    assert!(forbidden.is_some() && forbidden < failed, "{told}");
+    let output = home.output(&["advice", "--policy", "nothing.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     let advice = json(&home, &["advice", "--top", "1", "--parent", ids[3].name()]);
     let items = advice["items"].as_array().unwrap();
     assert_eq!((items.len(), &items[0]["kind"], &items[0]["count"]), (1, &"parent".into(), &3.into()));
