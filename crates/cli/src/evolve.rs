@@ -112,16 +112,26 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
 
 /// Until it is over, with signals on the way.
 fn work(evolution: &Evolution<'_>, workers: usize, stop: &Stop, voice: &Voice<'_>) -> Result<Over, Failed> {
+    with_signals(stop, voice, &|| evolution.stop(), || evolution.go(workers))?.map_err(of_loop)
+}
+
+/// Does `go`; the first signal asks it to `end`, the second ends what is being tested, the third ends us.
+fn with_signals<T>(
+    stop: &Stop,
+    voice: &Voice<'_>,
+    end: &(dyn Fn() + Sync),
+    go: impl FnOnce() -> T,
+) -> Result<T, Failed> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("can't take signals")?;
     let handle = signals.handle();
-    let over = std::thread::scope(|scope| {
+    Ok(std::thread::scope(|scope| {
         scope.spawn(move || {
             for (count, signal) in signals.forever().enumerate() {
                 match count {
                     0 => {
-                        evolution.stop();
+                        end();
                         voice.note("ending when what is being tested is done; Ctrl-C again to end at once");
                     }
                     1 => stop.stop(),
@@ -129,11 +139,10 @@ fn work(evolution: &Evolution<'_>, workers: usize, stop: &Stop, voice: &Voice<'_
                 }
             }
         });
-        let over = evolution.go(workers);
+        let done = go();
         handle.close();
-        over
-    });
-    over.map_err(of_loop)
+        done
+    }))
 }
 
 fn of_loop(error: coroner_lab::evolve::EvolveError) -> Failed {

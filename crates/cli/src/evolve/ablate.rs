@@ -12,7 +12,7 @@ use coroner_store::{Feedback, Store};
 use tokio::runtime::Runtime;
 
 use super::voice::Voice;
-use super::{bench, builtin, hash, of_loop, tester};
+use super::{INTERRUPTED, bench, builtin, hash, of_loop, tester, with_signals};
 use crate::analyst::Analyst;
 use crate::args::{EvolveArgs, Format, Who};
 use crate::context::{Context, DONE, Failed};
@@ -71,14 +71,24 @@ pub(super) fn ablate(
         let settings = Settings { generations, seed: *seed, feedback: *feedback, ..Settings::default() };
         runs.push(Evolution::start(ground, settings).map_err(of_loop)?);
     }
-    voice.note(&format!("{} searches of {generations} candidates each, a step of each in turn", runs.len()));
-    let lanes = run_lanes(&runs, &|_| {}).map_err(of_loop)?;
+    let all = runs.len() as u64 * generations;
+    voice.begin(all);
+    let end = || runs.iter().for_each(Evolution::stop);
+    let steps = |done: u64| voice.far(&format!("{done} of {all} tested, in {} searches", runs.len()));
+    let go = || {
+        let each = format!("searches of {generations} candidates each, a step of each in turn");
+        voice.note(&format!("{} {each}", runs.len()));
+        run_lanes(&runs, &steps)
+    };
+    let lanes = with_signals(&stop, voice, &end, go)?.map_err(of_loop)?;
+    voice.end();
+    let asked = lanes.iter().any(|lane| lane.asked);
     let ablation = Ablation::over(&tester.task().name, generations, lanes);
     match context.format {
         Format::Json => context.print_json(&ablation)?,
         Format::Text => context.print(&table(&ablation))?,
     }
-    Ok(DONE)
+    Ok(if asked { INTERRUPTED } else { DONE })
 }
 
 fn table(it: &Ablation) -> String {
@@ -155,6 +165,7 @@ mod tests {
             baseline: Some(0.7),
             best: Some(0.8 + seed as f64 / 100.0),
             ended: None,
+            asked: false,
         };
         let lanes = vec![
             lane(Feedback::None, 1, 20, Some(9)),

@@ -156,10 +156,15 @@ impl<'a> Voice<'a> {
                 tally.tested, tally.wanted, tally.failed, tally.last
             )
         };
+        self.far(&message);
+    }
+
+    /// How far it is, on the line that stands below.
+    pub(super) fn far(&self, message: &str) {
         self.bar.set_message(fit(
-            &printable(&message, self.face.unicode),
+            &printable(message, self.face.unicode),
             self.face.width.saturating_sub(3),
-            cut,
+            self.face.sign("…", "..."),
         ));
     }
 

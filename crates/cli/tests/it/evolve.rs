@@ -407,6 +407,34 @@ fn the_ablation_runs_three_kinds_of_feedback_and_keeps_nothing() {
 }
 
 #[test]
+fn an_interrupted_ablation_says_what_it_has() {
+    use std::io::{BufRead, BufReader};
+    let home = home();
+    let mut command =
+        evolve(&home, &["--ablate", "--seeds", "4..4", "--generations", "1000000", "--format", "json"]);
+    command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    while !said.contains("searches of 1000000") && lines.read_line(&mut said).unwrap() > 0 {}
+    let begun = said.contains("searches of 1000000");
+    if begun {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    }
+    std::io::Read::read_to_string(&mut lines, &mut said).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let output = std::process::Output { stderr: said.into_bytes(), ..output };
+    if !can_run(&output, "an_interrupted_ablation_says_what_it_has") {
+        return;
+    }
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lanes = answer["lanes"].as_array().unwrap();
+    assert!(lanes.len() == 3 && lanes.iter().all(|lane| lane["ended"] == "stopped"), "{answer}");
+}
+
+#[test]
 fn what_can_t_be_used_is_said_before_anything_runs() {
     let home = home();
     home.file("unknown.toml", &TASK.replace("seed =", "sead ="));

@@ -44,6 +44,8 @@ pub struct Lane {
     pub best: Option<f64>,
     /// Why it ended, if not because all were tested.
     pub ended: Option<String>,
+    /// It was asked to end.
+    pub asked: bool,
 }
 
 /// The middle and both ends of some figures.
@@ -138,13 +140,14 @@ impl Ablation {
     }
 }
 
-/// Takes a step of each run in turn until all are over. `done` hears of every step.
-pub fn ablate(runs: &[Evolution<'_>], done: &dyn Fn(usize)) -> Result<Vec<Lane>, EvolveError> {
+/// Takes a step of each run in turn until all are over. `done` hears how many candidates have been tested in all.
+pub fn ablate(runs: &[Evolution<'_>], done: &dyn Fn(u64)) -> Result<Vec<Lane>, EvolveError> {
     let mut clocks: Vec<Clock> = runs.iter().map(|_| Clock::default()).collect();
     let mut open = runs.len();
+    let mut all = 0;
     while open > 0 {
         open = 0;
-        for (at, (run, clock)) in runs.iter().zip(&mut clocks).enumerate() {
+        for (run, clock) in runs.iter().zip(&mut clocks) {
             if clock.over {
                 continue;
             }
@@ -162,7 +165,9 @@ pub fn ablate(runs: &[Evolution<'_>], done: &dyn Fn(usize)) -> Result<Vec<Lane>,
                 clock.improved = Some((tested, clock.spent));
             }
             open += usize::from(!clock.over);
-            done(at);
+            all += tested - clock.tested;
+            clock.tested = tested;
+            done(all);
         }
     }
     runs.iter().zip(clocks).map(|(run, clock)| lane(run, &clock)).collect()
@@ -172,6 +177,7 @@ pub fn ablate(runs: &[Evolution<'_>], done: &dyn Fn(usize)) -> Result<Vec<Lane>,
 struct Clock {
     spent: Duration,
     over: bool,
+    tested: u64,
     baseline: Option<u64>,
     improved: Option<(u64, Duration)>,
 }
@@ -211,6 +217,7 @@ fn lane(run: &Evolution<'_>, clock: &Clock) -> Result<Lane, EvolveError> {
         seconds: clock.spent.as_secs_f64(),
         baseline: candidates.iter().find(|c| c.proposer == TASK).and_then(|c| c.score),
         best: state.best_score,
+        asked: over == Over::Asked,
         ended: match over {
             Over::Done => None,
             Over::Asked => Some("stopped".to_owned()),
