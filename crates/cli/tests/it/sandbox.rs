@@ -104,7 +104,9 @@ fn skipped(test: &str, why: &str) {
 }
 
 /// Every level that protects something, and everybody who can ask for it.
-pub(crate) const ALL: [(&str, Who); 6] = [
+pub(crate) const ALL: [(&str, Who); 8] = [
+    ("A", Who::Us),
+    ("A", Who::Nobody),
     ("B", Who::Us),
     ("B", Who::Nobody),
     ("C", Who::Us),

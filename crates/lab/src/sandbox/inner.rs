@@ -4,6 +4,7 @@
 mod broker;
 mod calls;
 pub(super) mod files;
+mod filter;
 mod payload;
 pub(super) mod processes;
 
@@ -241,8 +242,8 @@ impl Watch<'_> {
         let deadline = self.began + self.orders.limits.wall;
         let ticks = self.orders.watch_memory || self.orders.forks;
         let mut look = Instant::now() + LOOK;
-        // a hang-up of the listener is for ever: without its end nothing can be asked any more
-        let mut answers = PollFlags::IN;
+        // a hang-up of the listener is for ever, and would be told again and again
+        let mut asks = true;
         while self.ended.is_none() {
             let now = Instant::now();
             if now >= deadline {
@@ -259,17 +260,18 @@ impl Watch<'_> {
             let mut fds = [
                 PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.control, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.broker.as_fd(), answers),
+                PollFd::from_borrowed_fd(self.broker.as_fd(), PollFlags::IN),
             ];
             let timeout = timespec(next.saturating_duration_since(now));
-            if poll(&mut fds, Some(&timeout)).is_err() {
+            let asked_of = if asks { 3 } else { 2 };
+            if poll(&mut fds[..asked_of], Some(&timeout)).is_err() {
                 continue;
             }
             let [ended, asked, call] = fds.map(|fd| fd.revents());
             if call.contains(PollFlags::IN) {
                 self.broker.answer();
             } else if !call.is_empty() {
-                answers = PollFlags::empty();
+                asks = false;
             }
             if !asked.is_empty() {
                 // the outer side wants it, or is gone

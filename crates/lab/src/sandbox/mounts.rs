@@ -22,6 +22,8 @@ const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", 
 const LOADER: [&str; 3] = ["/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"];
 /// Devices without any device.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+/// A device that is another by now: a link costs less than a mount.
+const SAME: (&str, &str) = ("/dev/random", "/dev/urandom");
 
 /// Arguments, and the memory files that they name by number.
 pub(super) struct Mounts {
@@ -47,14 +49,22 @@ pub(super) fn mounts(plan: &Plan, program: &Path, user: Option<u32>, first: i32)
     }
     for place in LOADER.map(Path::new) {
         made.parents(place);
-        made.add(["--ro-bind-try".into(), place.into(), place.into()]);
+        match fs::symlink_metadata(place)
+            .and_then(|meta| if meta.is_symlink() { place.canonicalize() } else { Ok(place.into()) })
+        {
+            // the time zone, mostly
+            Ok(real) if real.starts_with("/usr") => made.add(["--symlink".into(), real.into(), place.into()]),
+            Ok(_) => made.add(["--ro-bind-try".into(), place.into(), place.into()]),
+            Err(_) => {}
+        }
     }
     made.add(["--proc".into(), "/proc".into()]);
     made.parents(Path::new("/dev/null"));
-    for device in DEVICES {
+    for device in DEVICES.into_iter().filter(|device| *device != SAME.0) {
         made.add(["--dev-bind".into(), device.into(), device.into()]);
     }
     for (link, to) in [
+        (SAME.0, SAME.1),
         ("/dev/fd", "/proc/self/fd"),
         ("/dev/stdin", "/proc/self/fd/0"),
         ("/dev/stdout", "/proc/self/fd/1"),
@@ -147,6 +157,8 @@ pub(super) fn files(plan: &Plan, root: Option<&Path>) -> Files {
     files.read.extend(paths(&LOADER));
     match root {
         None => {
+            // what a link names lies in another of them
+            files.read.retain(|place| fs::symlink_metadata(place).is_ok_and(|meta| !meta.is_symlink()));
             files.read.extend(paths(&["/proc", "/etc/passwd", "/etc/group"]));
             files.read.push(helper().into());
             files.write = paths(&["/work", "/tmp"]);

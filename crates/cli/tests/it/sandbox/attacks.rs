@@ -156,6 +156,7 @@ assert subprocess.run(['sh', '-c', 'echo from a shell | tr a-z A-Z'], capture_ou
 a, b = socket.socketpair(); a.send(b'x'); assert b.recv(1) == b'x'
 sqlite3.connect(home + '/db').execute('create table t (x)')
 hashlib.sha256(b'x').hexdigest(); os.urandom(8); time.localtime()
+os.setuid(os.getuid()); os.setreuid(-1, os.getuid()); os.setresgid(os.getgid(), -1, os.getegid())
 pid = os.fork()
 if pid == 0: time.sleep(100)
 os.kill(pid, 15); assert os.waitpid(pid, 0)[1] == 15

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use libc::*;
-use seccompiler::{
-    BackendError as Error, BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Op,
-    SeccompCondition, SeccompFilter, SeccompRule,
-};
+
+use super::filter::{Answer, Condition, program};
 
 /// Numbers that libc does not name.
 const FIOSETOWN: u32 = 0x8901;
 const SIOCSPGRP: u32 = 0x8902;
 const F_SETOWN_EX: u32 = 15;
+/// -1, which leaves an id as it is.
+const UNCHANGED: u32 = u32::MAX;
 
 /// What a filter has to know of the run.
 #[derive(Debug, Clone, Copy)]
@@ -26,15 +26,10 @@ pub(super) struct Kind {
     pub(super) signals_scoped: bool,
     /// The command's process.
     pub(super) pid: u32,
+    /// Its user and group.
+    pub(super) ids: (u32, u32),
 }
 
-/// Calls that are reported carry this until they are made into what the kernel calls USER_NOTIF: seccompiler has no word
-/// for it.
-const REPORT: u32 = 0x0c0;
-const RET_TRACE: u32 = 0x7ff0_0000;
-const RET_USER_NOTIF: u32 = 0x7fc0_0000;
-/// BPF_RET | BPF_K
-const RETURN: u16 = 0x06;
 const CLONE_ANY_NAMESPACE: c_int =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
@@ -282,14 +277,10 @@ const CHANGE: &[c_long] =
 const SIGNAL: &[c_long] = &[SYS_kill, SYS_tgkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo];
 
 /// Calls that libraries know how to do without: an error number is enough.
-pub(super) fn absent() -> Result<BpfProgram, Error> {
-    let mut list = List::default();
-    list.free(&[SYS_clone3, SYS_io_uring_setup]);
-    list.compile(SeccompAction::Allow, SeccompAction::Errno(ENOSYS.unsigned_abs()))
-}
+const ABSENT: &[c_long] = &[SYS_clone3, SYS_io_uring_setup];
 
-/// Everything that is allowed; what is not listed is reported.
-pub(super) fn allowed(kind: Kind) -> Result<BpfProgram, Error> {
+/// Everything that is allowed, as a program for the kernel; what is not listed is reported.
+pub(super) fn allowed(kind: Kind) -> Vec<sock_filter> {
     let Kind { pid, .. } = kind;
     let mut list = List::default();
     list.free(ALLOWED);
@@ -304,23 +295,35 @@ pub(super) fn allowed(kind: Kind) -> Result<BpfProgram, Error> {
         list.free(&[SYS_setpriority, SYS_ioprio_set]);
     } else {
         for call in CHANGE {
-            list.when(*call, [is(0, 0)])?;
+            list.when(*call, [is(0, 0)]);
         }
-        list.when(SYS_setpriority, [is(0, PRIO_PROCESS), is(1, 0)])?;
+        list.when(SYS_setpriority, [is(0, PRIO_PROCESS), is(1, 0)]);
     }
     if kind.namespaces || !kind.same_user || kind.signals_scoped {
         list.free(SIGNAL);
         list.free(&[SYS_tkill, SYS_pidfd_send_signal]);
     } else {
         for call in SIGNAL {
-            list.when(*call, [is(0, pid)])?;
+            list.when(*call, [is(0, pid)]);
         }
         // its own process group, which it leads
-        list.when(SYS_kill, [is(0, 0)])?;
+        list.when(SYS_kill, [is(0, 0)]);
     }
     // of itself alone: who watches it may be the same user
-    list.when(SYS_prlimit64, [is(0, 0)])?;
-    list.when(SYS_prlimit64, [is(0, pid)])?;
+    list.when(SYS_prlimit64, [is(0, 0)]);
+    list.when(SYS_prlimit64, [is(0, pid)]);
+    // make and shells set what they already are
+    let (user, group) = kind.ids;
+    for (call, id, arguments) in [
+        (SYS_setuid, user, 1),
+        (SYS_setgid, group, 1),
+        (SYS_setreuid, user, 2),
+        (SYS_setregid, group, 2),
+        (SYS_setresuid, user, 3),
+        (SYS_setresgid, group, 3),
+    ] {
+        list.when_all(call, arguments, &[id, UNCHANGED]);
+    }
     let (mask, value) = if kind.forks {
         #[cfg(target_arch = "x86_64")]
         list.free(&[SYS_fork, SYS_vfork]);
@@ -328,69 +331,71 @@ pub(super) fn allowed(kind: Kind) -> Result<BpfProgram, Error> {
     } else {
         (CLONE_ANY_NAMESPACE | CLONE_THREAD, CLONE_THREAD)
     };
-    list.when(SYS_clone, [bits(0, mask, value)])?;
+    list.when(SYS_clone, [bits(0, mask, value)]);
     // sockets of this machine whose every message goes where they are connected; connecting is another matter
     for kind in [SOCK_STREAM, SOCK_SEQPACKET] {
         for call in [SYS_socket, SYS_socketpair] {
-            list.when(call, [is(0, AF_UNIX.unsigned_abs()), bits(1, 0xf, kind)])?;
+            list.when(call, [is(0, AF_UNIX.unsigned_abs()), bits(1, 0xf, kind)]);
         }
     }
     // keys pressed for whoever owns the terminal; signals for whoever is named
     let keys = [TIOCSTI as u32, TIOCLINUX as u32, FIOSETOWN, SIOCSPGRP];
-    list.when(SYS_ioctl, keys.map(|request| is_not(1, request)))?;
-    list.when(SYS_fcntl, [F_SETOWN.unsigned_abs(), F_SETOWN_EX].map(|command| is_not(1, command)))?;
+    list.when(SYS_ioctl, keys.map(|request| is_not(1, request)));
+    list.when(SYS_fcntl, [F_SETOWN.unsigned_abs(), F_SETOWN_EX].map(|command| is_not(1, command)));
     // nothing may outlive its parent unseen, or change who may look into it
     let own = [PR_SET_PDEATHSIG, PR_SET_MM, PR_SCHED_CORE, PR_SET_PTRACER];
-    list.when(SYS_prctl, own.map(|option| is_not(0, option.unsigned_abs())))?;
+    list.when(SYS_prctl, own.map(|option| is_not(0, option.unsigned_abs())));
     // named pipes are files; devices are not
-    list.when(SYS_mknodat, [bits(2, S_IFMT.cast_signed(), S_IFIFO.cast_signed())])?;
+    list.when(SYS_mknodat, [bits(2, S_IFMT.cast_signed(), S_IFIFO.cast_signed())]);
     #[cfg(target_arch = "x86_64")]
-    list.when(SYS_mknod, [bits(1, S_IFMT.cast_signed(), S_IFIFO.cast_signed())])?;
+    list.when(SYS_mknod, [bits(1, S_IFMT.cast_signed(), S_IFIFO.cast_signed())]);
 
-    let mut program = list.compile(SeccompAction::Trace(REPORT), SeccompAction::Allow)?;
-    for step in &mut program {
-        if step.code == RETURN && step.k == RET_TRACE | REPORT {
-            step.k = RET_USER_NOTIF;
-        }
-    }
-    Ok(program)
+    list.0.extend(ABSENT.iter().map(|call| (*call, Answer::Fail(ENOSYS))));
+    program(&list.0)
 }
 
-/// Calls and what their arguments must be; no rule is any argument.
+/// Calls and what their arguments must be.
 #[derive(Default)]
-struct List(BTreeMap<c_long, Vec<SeccompRule>>);
+struct List(BTreeMap<c_long, Answer>);
 
 impl List {
     fn free(&mut self, calls: &[c_long]) {
-        self.0.extend(calls.iter().map(|call| (*call, Vec::new())));
+        self.0.extend(calls.iter().map(|call| (*call, Answer::Allow)));
     }
 
     /// With all of these; several times is with any of them.
-    fn when<const N: usize>(
-        &mut self,
-        call: c_long,
-        conditions: [Result<SeccompCondition, Error>; N],
-    ) -> Result<(), Error> {
-        let conditions = conditions.into_iter().collect::<Result<_, _>>()?;
-        self.0.entry(call).or_default().push(SeccompRule::new(conditions)?);
-        Ok(())
+    fn when<const N: usize>(&mut self, call: c_long, conditions: [Condition; N]) {
+        self.way(call, conditions.to_vec());
     }
 
-    fn compile(self, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, Error> {
-        SeccompFilter::new(self.0, otherwise, listed, std::env::consts::ARCH.try_into()?)?.try_into()
+    fn way(&mut self, call: c_long, conditions: Vec<Condition>) {
+        match self.0.entry(call).or_insert_with(|| Answer::When(Vec::new())) {
+            Answer::When(ways) => ways.push(conditions),
+            // whatever its arguments are
+            Answer::Allow | Answer::Ask | Answer::Fail(_) => {}
+        }
+    }
+
+    /// With each of the first `arguments` one of `values`.
+    fn when_all(&mut self, call: c_long, arguments: u8, values: &[u32]) {
+        let mut ways = vec![Vec::new()];
+        for argument in 0..arguments {
+            let with = |way: &Vec<Condition>, value: u32| [way.clone(), vec![is(argument, value)]].concat();
+            ways = ways.iter().flat_map(|way| values.iter().map(move |value| with(way, *value))).collect();
+        }
+        ways.into_iter().for_each(|way| self.way(call, way));
     }
 }
 
-fn is(argument: u8, value: u32) -> Result<SeccompCondition, Error> {
-    SeccompCondition::new(argument, Width::Dword, Op::Eq, value.into())
+fn is(argument: u8, value: u32) -> Condition {
+    Condition { argument, mask: u32::MAX, value, equal: true }
 }
 
-fn is_not(argument: u8, value: u32) -> Result<SeccompCondition, Error> {
-    SeccompCondition::new(argument, Width::Dword, Op::Ne, value.into())
+fn is_not(argument: u8, value: u32) -> Condition {
+    Condition { argument, mask: u32::MAX, value, equal: false }
 }
 
 /// The bits of `mask` are those of `value`.
-fn bits(argument: u8, mask: c_int, value: c_int) -> Result<SeccompCondition, Error> {
-    let wide = |n: c_int| u64::from(n.cast_unsigned());
-    SeccompCondition::new(argument, Width::Dword, Op::MaskedEq(wide(mask)), wide(value))
+fn bits(argument: u8, mask: c_int, value: c_int) -> Condition {
+    Condition { argument, mask: mask.cast_unsigned(), value: value.cast_unsigned(), equal: true }
 }

@@ -12,7 +12,6 @@ use rustix::fs::Mode;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use seccompiler::BpfProgramRef;
 
 use super::super::Limits;
 use super::super::descriptors;
@@ -126,12 +125,9 @@ fn give_up(orders: &Orders, tell: BorrowedFd<'_>, least: i32) -> Result<(), Fail
         same_user: orders.user.is_none(),
         signals_scoped: orders.files.is_some() && files::version() >= files::SCOPES_SIGNALS,
         pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
+        ids: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
     };
-    let wrong = |error: &dyn std::fmt::Display| ("seccomp", error.to_string());
-    let absent = calls::absent().map_err(|e| wrong(&e))?;
-    let allowed = calls::allowed(kind).map_err(|e| wrong(&e))?;
-    seccompiler::apply_filter(&absent).map_err(|e| wrong(&e))?;
-    let listener = filter(&allowed).map_err(|e| wrong(&e))?;
+    let listener = filter(&calls::allowed(kind)).map_err(because("seccomp"))?;
     pass(tell, &listener, &landlock).map_err(because("seccomp"))
 }
 
@@ -193,11 +189,11 @@ pub(super) fn become_user(user: u32) -> io::Result<()> {
 }
 
 /// Installs the filter whose questions go to the answer.
-#[expect(unsafe_code, reason = "seccompiler can't ask for a listener")]
-fn filter(program: BpfProgramRef<'_>) -> io::Result<OwnedFd> {
+#[expect(unsafe_code, reason = "rustix has no seccomp")]
+fn filter(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
-    // SAFETY: seccompiler's instructions are laid out as the kernel's, and live until the call is over
+    let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the instructions live until the call is over, which does not write to them
     let listener = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
