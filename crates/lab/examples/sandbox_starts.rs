@@ -2,12 +2,15 @@
 //! `scripts/bench-sandbox` asks. Arguments: the binary `coroner`, the Python.
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
 use coroner_lab::sandbox::{Level, Limits, Plan, Sandbox, Stop};
+
+/// What the lab gives a candidate.
+const ENVIRONMENT: [(&str, &str); 4] =
+    [("HOME", "{root}/work"), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TMPDIR", "{root}/work")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         line?;
         let plan = Plan {
             command: [python, "-I", "-c", "pass"].into_iter().map(Into::into).collect(),
-            env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            env: ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             cwd: "{root}/work".into(),
             shown: Vec::new(),
             channels: Vec::new(),
