@@ -185,6 +185,8 @@ fn observed(
     text: Option<&Verdict>,
 ) -> Option<Verdict> {
     let end = &exit.end;
+    // a candidate's limits are set where its task is written down
+    let confined = capture.sandbox.is_some();
     let alone = capture.sandbox.as_ref().is_some_and(Confined::kept_signals_out);
     let doing =
         faults.first().map(|f| format!(" The log's last trouble: {}", quote(f.text()))).unwrap_or_default();
@@ -197,8 +199,9 @@ fn observed(
             retryable: false,
             cause: format!("It was still running when its time limit of {} was up.{doing}", seconds(*limit)),
             fix: format!(
-                "Make it finish in less than {0} (fewer steps, smaller input, no endless loop), or allow it more time (--timeout above {0}).",
-                seconds(*limit)
+                "Make it finish in less than {0} (fewer steps, smaller input, no endless loop), or allow it more time ({1} above {0}).",
+                seconds(*limit),
+                if confined { "limits.wall of its task, or --timeout," } else { "--timeout" }
             ),
         },
         End::CpuLimit { limit } => Facts {
@@ -217,7 +220,11 @@ fn observed(
             origin: Origin::Candidate,
             retryable: false,
             cause: format!("It needed more memory than its limit of {}.{doing}", bytes(*limit)),
-            fix: format!("Use less memory (smaller batches, streaming), or allow more (--memory above {}).", bytes(*limit)),
+            fix: format!(
+                "Use less memory (smaller batches, streaming), or allow more ({} above {}).",
+                if confined { "limits.memory of its task, or --memory," } else { "--memory" },
+                bytes(*limit)
+            ),
         },
         End::OomKilled => Facts {
             rule: "exit.oom-killed",

@@ -406,6 +406,28 @@ fn the_ablation_runs_three_kinds_of_feedback_and_keeps_nothing() {
     assert!(!home.path().join(".local/share/coroner/coroner.db").exists());
 }
 
+/// What the README shows first.
+#[test]
+fn trying_it_explains_a_run_and_searches() {
+    let home = home();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/try");
+    let mut command = std::process::Command::new(script);
+    command.args(["--generations", "3"]);
+    home.dress(&mut command);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    let output = command.env("CORONER", env!("CARGO_BIN_EXE_coroner")).output().unwrap();
+    if !can_run(&output, "trying_it_explains_a_run_and_searches") {
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (page, card) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        card.contains("KeyError") && page.contains("its status, 1, is the training's own"),
+        "{page}{card}"
+    );
+    assert!(page.contains("run 1 of bare: 4 candidates"), "{page}");
+}
+
 #[test]
 fn an_interrupted_ablation_says_what_it_has() {
     use std::io::{BufRead, BufReader};

@@ -4,7 +4,7 @@ use super::{Confined, Who, was_refused};
 use crate::rig::text;
 
 /// Levels and users for which the inner side does the same: one of each kind is enough.
-const SOME: [(&str, Who); 2] = [("B", Who::Us), ("C", Who::Nobody)];
+const SOME: [(&str, Who); 3] = [("A", Who::Us), ("B", Who::Us), ("C", Who::Nobody)];
 
 /// What was run, with which settings, and what is to be said of it.
 struct Case {
