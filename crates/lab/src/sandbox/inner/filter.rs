@@ -189,7 +189,7 @@ mod tests {
                 });
                 SeccompRule::new(conditions.collect()).unwrap()
             };
-            rules.insert(i64::from(*call), ways.iter().map(rule).collect());
+            rules.insert(*call, ways.iter().map(rule).collect());
         }
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, arch).unwrap();
