@@ -1,6 +1,7 @@
 //! The command line: every command, what it takes and what its exit statuses mean.
 
 mod attempt;
+mod bench;
 mod check;
 mod diagnose;
 mod evolve;
@@ -16,9 +17,10 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
-use coroner_store::Status;
+use coroner_store::{Sort, Status};
 
 pub(crate) use attempt::TestArgs;
+pub(crate) use bench::{BenchArgs, BenchCommand, FillArgs};
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use evolve::{EvolveArgs, Who};
@@ -99,6 +101,7 @@ pub(crate) enum Command {
     User(UserArgs),
     Token(TokenArgs),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Prune(PruneArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -119,6 +122,10 @@ word!(origin, coroner_diagnosis::Origin);
 word!(role, coroner_store::Role);
 word!(scope, coroner_store::TokenScope);
 word!(feedback, coroner_store::Feedback);
+
+fn sort() -> impl TypedValueParser<Value = Sort> {
+    PossibleValuesParser::new(Sort::WORDS).try_map(|text| text.parse::<Sort>())
+}
 
 fn status() -> impl TypedValueParser<Value = Status> {
     PossibleValuesParser::new(Status::all().map(Status::as_str)).try_map(|text| text.parse::<Status>())
@@ -149,7 +156,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            28,
+            29,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

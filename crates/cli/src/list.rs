@@ -25,6 +25,7 @@ pub(crate) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failed> {
         None => Page {
             total_count: 0,
             total_is_at_least: false,
+            sorted_among: None,
             running_commands: 0,
             next_cursor: None,
             experiments: Vec::new(),
@@ -43,6 +44,7 @@ pub(crate) fn list(args: &ListArgs, context: &Context) -> Result<u8, Failed> {
 fn query(args: &ListArgs) -> Query {
     Query {
         limit: Some(usize::from(args.limit)),
+        sort: args.sort.unwrap_or_default(),
         cursor: args.cursor.clone(),
         status: args.status,
         category: args.category,

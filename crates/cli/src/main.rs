@@ -5,6 +5,7 @@ mod analyst;
 mod analyze;
 mod args;
 mod attempt;
+mod bench;
 mod card;
 mod check;
 mod config;
@@ -79,6 +80,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::User(args) => people::user(args, context),
         Command::Token(args) => people::token(args, context),
         Command::Doctor(args) => doctor::doctor(args, context),
+        Command::Bench(args) => bench::bench(args, context),
         Command::Completions(args) => manual::completions(args, context),
         Command::Man(args) => manual::man(args, context),
     }

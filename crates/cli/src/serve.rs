@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use coroner_diagnosis::{Capture, Diagnosis, Rule, bytes, conclude, seconds};
 use coroner_server::{Desk, Section, Settings};
 use coroner_store::{Role, Store};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,7 @@ use crate::context::{Context, DONE, Failed};
 use crate::run::close_orphans;
 
 pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
+    take_all_handles();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -41,6 +43,14 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
     });
     runtime.block_on(store.close())?;
     ended.map(|()| DONE)
+}
+
+/// As many open connections as the system lets us have: what it gives at first is often a thousand.
+fn take_all_handles() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // if it may not be, fewer are taken at once
+        _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Failed> {

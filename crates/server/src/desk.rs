@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use coroner_diagnosis::{Capture, Diagnosis, Rule};
 use coroner_store::Store;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::Throttle;
 use crate::auth::login::Pending;
+use crate::failure::{Answer, Failure};
 use crate::live::Live;
 use crate::metrics::Figures;
+use crate::page;
 
 /// So many failures wait for a model at most; what comes beyond keeps what the rules said.
 const EXPLAINED: usize = 256;
@@ -90,13 +93,15 @@ pub struct Limits {
     pub requests: usize,
     /// Logs that are being sent to us at the same time.
     pub uploads: usize,
+    /// Large answers that are being sent by us at the same time: logs and exports.
+    pub downloads: usize,
     /// Clients of live events.
     pub live_clients: usize,
     /// How long a request's head may take to arrive.
     pub head: Duration,
     /// How long an answer may take to begin; bodies of logs have `idle` instead.
     pub answer: Duration,
-    /// How long a body that is being sent to us may stand still.
+    /// How long a body may stand still, whichever way it goes.
     pub idle: Duration,
     /// Bytes of a JSON body, as it is when unpacked.
     pub json: usize,
@@ -110,6 +115,7 @@ impl Default for Limits {
             connections: 16_384,
             requests: 512,
             uploads: 128,
+            downloads: 64,
             live_clients: 10_000,
             head: Duration::from_secs(10),
             answer: Duration::from_secs(30),
@@ -131,12 +137,14 @@ struct Inner {
     started_at: Timestamp,
     busy: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
     ending: watch::Sender<bool>,
     throttle: Throttle,
     pending: Pending,
     live: Live,
     figures: Figures,
     explain: Arc<Semaphore>,
+    pages: page::Kept,
 }
 
 impl std::fmt::Debug for Desk {
@@ -157,12 +165,14 @@ impl Desk {
             started_at: Timestamp::now(),
             busy,
             uploads: Arc::new(Semaphore::new(settings.limits.uploads)),
+            downloads: Arc::new(Semaphore::new(settings.limits.downloads)),
             ending,
             throttle: Throttle::default(),
             pending: Pending::default(),
             live: Live::new(settings.limits.live_clients),
             figures: Figures::default(),
             explain: Arc::new(Semaphore::new(EXPLAINED)),
+            pages: page::Kept::default(),
             settings,
         }))
     }
@@ -205,6 +215,19 @@ impl Desk {
 
     pub(crate) fn figures(&self) -> &Figures {
         &self.0.figures
+    }
+
+    /// What pages show to everybody alike.
+    pub(crate) fn pages(&self) -> &page::Kept {
+        &self.0.pages
+    }
+
+    /// A place among those that large answers are sent to.
+    pub(crate) fn download(&self) -> Answer<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.downloads).try_acquire_owned().map_err(|_| {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many logs and exports are being sent")
+                .again_after(5)
+        })
     }
 
     pub(crate) fn uploads(&self) -> &Arc<Semaphore> {

@@ -36,7 +36,8 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
         Failure::internal().into_response()
     });
     let mut response = in_words(response, &path, &id.0, reads_pages);
-    desk.figures().answered(response.status().as_u16(), begun.elapsed());
+    let took = begun.elapsed();
+    desk.figures().answered(response.status().as_u16(), took);
     if response.status().is_server_error() {
         complain(&format!("request {}: {path}: answered {}", id.0, response.status()));
     }
@@ -49,6 +50,10 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
     headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // how long the answer took to begin, for whoever measures
+    if let Ok(timing) = HeaderValue::from_str(&format!("desk;dur={:.3}", took.as_secs_f64() * 1000.0)) {
+        headers.insert("server-timing", timing);
+    }
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, id);
     }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use coroner_diagnosis::Category;
-use coroner_store::{Query, Status};
+use coroner_store::Status;
 use jiff::Timestamp;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,20 +58,21 @@ async fn metrics(State(desk): State<Desk>) -> Answer<Response> {
         }
     };
     let store = desk.store();
-    let total = async |query: Query| -> Answer<f64> {
-        Ok(store.list(Query { limit: Some(1), ..query }).await?.total_count as f64)
-    };
-    let mut by_status = Vec::new();
-    for status in Status::all() {
-        let count = total(Query { status: Some(status), ..Query::default() }).await?;
-        by_status.push((format!("{{status=\"{status}\"}}"), count));
-    }
+    let totals = store.totals().await?;
+    let by_status: Vec<_> = Status::all()
+        .map(|status| {
+            let count = totals.by_status.get(&status).copied().unwrap_or(0);
+            (format!("{{status=\"{status}\"}}"), count as f64)
+        })
+        .collect();
     figure("experiments", "gauge", "Experiments in the store by status.", &by_status);
-    let mut by_category = Vec::new();
-    for category in Category::ALL.iter().copied() {
-        let count = total(Query { category: Some(category), ..Query::default() }).await?;
-        by_category.push((format!("{{category=\"{category}\"}}"), count));
-    }
+    let by_category: Vec<_> = Category::ALL
+        .iter()
+        .map(|category| {
+            let count = totals.by_category.get(category).copied().unwrap_or(0);
+            (format!("{{category=\"{category}\"}}"), count as f64)
+        })
+        .collect();
     figure("failures", "gauge", "Failures in the store by category.", &by_category);
     let health = store.health(false).await?;
     let plain = |value: f64| [(String::new(), value)];

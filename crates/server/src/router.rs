@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -17,7 +18,7 @@ pub fn router(desk: Desk) -> Router {
     reference::with_reference(routes)
         .merge(page::routes())
         .layer(from_fn_with_state(desk.clone(), auth::authenticate))
-        .layer(CompressionLayer::new().gzip(true))
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)
 }

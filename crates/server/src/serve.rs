@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use crate::patience::Patient;
 use crate::{Desk, router};
 
 /// Lines and headers of a request together.
@@ -61,7 +62,10 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
             request.extensions_mut().insert(ConnectInfo(from));
             request.map(axum::body::Body::new)
         });
-        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        let connection = server.serve_connection(
+            TokioIo::new(Patient::new(stream, limits.idle)),
+            TowerToHyperService::new(routes),
+        );
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             // a client that breaks off is its own affair

@@ -9,10 +9,10 @@ use crate::logs::StoredLog;
 use crate::{
     By, Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Correction, Costs,
     Credentials, Decision, Error, Experiment, ExperimentId, Group, GroupPage, GroupQuery, Happening, Health,
-    LogId, NewCandidate, NewExperiment, NewRun, Outcome, Owner, Page, PolicyRefusals, Pruned, Query, Replay,
-    Retention, Role, Ruling, Run, RunEnd, RunId, Running, SavedAs, SavedFailure, SignatureCost,
-    SignatureStats, SimilarFailure, Spent, Step, Stretch, Summary, Token, TokenHash, TokenScope, TopQuery,
-    User, Votes, Within,
+    LogId, NewCandidate, NewExperiment, NewRun, Outcome, Overview, OverviewQuery, Owner, Page,
+    PolicyRefusals, Pruned, Query, Replay, Retention, Role, Ruling, Run, RunEnd, RunId, Running, SavedAs,
+    SavedFailure, SignatureCost, SignatureStats, SimilarFailure, Spent, Step, Stretch, Summary, Token,
+    TokenHash, TokenScope, TopQuery, User, Votes, Within,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
@@ -26,6 +26,8 @@ pub(crate) trait Backend: LabBackend + DeskBackend {
         outcome: Outcome,
         candidate: Option<CandidateOutcome>,
     ) -> Result<(), Error>;
+    /// Begins and ends each. All or none.
+    async fn record(&self, ended: Vec<(NewExperiment, Outcome)>) -> Result<Vec<ExperimentId>, Error>;
     async fn attach(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error>;
     /// All or none.
     async fn save(&self, failures: Vec<SavedFailure>) -> Result<Vec<SavedAs>, Error>;
@@ -51,6 +53,8 @@ pub(crate) trait Backend: LabBackend + DeskBackend {
         experiment_type: &str,
         command: &CommandLine,
     ) -> Result<Option<LogId>, Error>;
+    /// Of everything that is kept.
+    async fn totals(&self) -> Result<Summary, Error>;
     async fn summary(&self, from: Timestamp, to: Timestamp) -> Result<Summary, Error>;
 
     async fn prune(&self, retention: Retention, now: Timestamp) -> Result<Pruned, Error>;
@@ -93,6 +97,10 @@ pub(crate) trait LabBackend: Send + Sync {
 /// What the desk needs beside: groups and what people decided, who may look, what happens.
 #[async_trait]
 pub(crate) trait DeskBackend: Send + Sync {
+    /// Another number whenever anything may have been written, by whichever process.
+    async fn version(&self) -> Result<i64, Error>;
+    /// From one state of the store.
+    async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error>;
     async fn groups(&self, query: GroupQuery, now: Timestamp) -> Result<GroupPage, Error>;
     async fn group(&self, signature: &str, now: Timestamp) -> Result<Option<Group>, Error>;
     async fn decide(

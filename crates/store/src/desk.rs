@@ -4,10 +4,24 @@ use jiff::Timestamp;
 
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Replay, Role, Ruling, Step, Store, Stretch, Token, TokenHash, TokenScope, User, Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Step, Store, Stretch, Token, TokenHash, TokenScope, User,
+    Votes,
 };
 
 impl Store {
+    // ---- what pages show ----
+
+    /// Another number whenever anything may have been written since, by whichever process: what was made of the answers
+    /// before holds as long as it stays the same.
+    pub async fn version(&self) -> Result<i64, Error> {
+        self.backend.version().await
+    }
+
+    /// What the morning's page shows.
+    pub async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error> {
+        self.backend.overview(query, now).await
+    }
+
     // ---- groups ----
 
     /// One page of groups.

@@ -18,6 +18,8 @@ mod happening;
 mod lab;
 mod location;
 mod logs;
+mod order;
+mod overview;
 mod owner;
 mod people;
 mod query;
@@ -45,11 +47,13 @@ pub use group::{
 pub use happening::{By, Happening, Step, Stretch, What};
 pub use location::Location;
 pub use logs::{Log, LogId, LogReader, LogWriter};
+pub use order::{Sort, SortBy};
+pub use overview::{Overview, OverviewQuery};
 pub use owner::{Liveness, Owner};
 pub use people::{Credentials, Role, Token, TokenHash, TokenScope, User};
 pub use query::{
-    Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SignatureStats, SimilarFailure,
-    Spent, Summary,
+    Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SORTED, SignatureStats,
+    SimilarFailure, Spent, Summary,
 };
 pub use retention::{PassedLogs, Pruned, Retention};
 pub use run::{NewRun, Run, RunEnd, RunId, RunState};

@@ -8,17 +8,24 @@ use jiff::Timestamp;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::order::{Cursor, Sort};
 use crate::{CommandLine, Error, ExperimentId, LogId, Status};
 
 /// How many searches count before they say "at least".
 pub const COUNTED: u64 = 10_000;
 
-/// Which experiments to list, newest first.
+/// How many of the newest that a search or a signature finds are sorted by how long they took or what they cost: there is
+/// no index for that.
+pub const SORTED: u64 = 1000;
+
+/// Which experiments to list, and in which order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// How many at once: 50 if not said, 500 at most.
     pub limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// The newest first, if not said.
+    pub sort: Sort,
+    /// `next_cursor` of the page before, in the same order.
     pub cursor: Option<String>,
     /// Only these.
     pub status: Option<Status>,
@@ -47,32 +54,7 @@ impl Query {
 
     /// Where the page begins.
     pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Error> {
-        let Some(text) = &self.cursor else { return Ok(None) };
-        let parse = || {
-            let (kind, key) = text.split_once('.')?;
-            let as_beginnings = match kind {
-                "c1" => false,
-                "c1b" => true,
-                _ => return None,
-            };
-            Some(Cursor { key: i64::from_str_radix(key, 16).ok()?, as_beginnings })
-        };
-        parse().map(Some).ok_or_else(|| Error::Cursor { text: text.chars().take(80).collect() })
-    }
-}
-
-/// The place between two pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    /// Of the last experiment before it.
-    pub(crate) key: i64,
-    /// Whether the search has gone over to beginnings of words: it stays with them.
-    pub(crate) as_beginnings: bool,
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:x}", if self.as_beginnings { "c1b" } else { "c1" }, self.key)
+        self.cursor.as_deref().map(|text| Cursor::parse(text, self.sort)).transpose()
     }
 }
 
@@ -88,18 +70,21 @@ pub(crate) fn is_beginning(word: &str) -> bool {
 }
 
 /// One page of the list. Its JSON is the one of the admin API.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Page {
     /// How many experiments the query fits, on all pages.
     pub total_count: u64,
     /// Whether there are more than `total_count`: searches by words are counted up to [`COUNTED`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub total_is_at_least: bool,
+    /// Only so many of the newest that fit were sorted, for there are more (see [`SORTED`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sorted_among: Option<u64>,
     /// How many experiments run at this moment, whatever the query.
     pub running_commands: u64,
     /// Where the next page begins; absent on the last.
     pub next_cursor: Option<String>,
-    /// Newest first.
+    /// In the order asked for.
     pub experiments: Vec<Listed>,
 }
 
@@ -120,6 +105,8 @@ pub struct Listed {
     pub duration: Option<Duration>,
     /// The largest resident set that was seen, in bytes.
     pub peak_memory: Option<u64>,
+    /// US dollars that were paid for models: for its diagnosis and, of a candidate, for its proposal.
+    pub dollars: f64,
     /// What it printed.
     pub log: Option<LogId>,
     /// Why it died, if it did.
@@ -128,13 +115,17 @@ pub struct Listed {
 
 impl Serialize for Listed {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut object = to.serialize_struct("Listed", 7)?;
+        let mut object = to.serialize_struct("Listed", 8)?;
         object.serialize_field("id", &self.id)?;
         object.serialize_field("number", &self.id.number())?;
         object.serialize_field("timestamp", &self.started_at.as_second())?;
         object.serialize_field("status", &self.status)?;
         object.serialize_field("experiment_type", &self.experiment_type)?;
         object.serialize_field("duration_seconds", &self.duration.map(|d| d.as_secs_f64()))?;
+        match self.dollars > 0.0 {
+            true => object.serialize_field("cost_usd", &self.dollars)?,
+            false => object.skip_field("cost_usd")?,
+        }
         match &self.analysis {
             Some(analysis) => object.serialize_field("failure_analysis", analysis)?,
             None => object.skip_field("failure_analysis")?,

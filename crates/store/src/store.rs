@@ -108,6 +108,15 @@ impl Store {
         result
     }
 
+    /// Records experiments that ran and ended where nobody told this store, all or none of them: what fills a store from
+    /// elsewhere. What still runs has no end and is for [`Self::begin`].
+    pub async fn record(&self, ended: Vec<(NewExperiment, Outcome)>) -> Result<Vec<ExperimentId>, Error> {
+        let logs: Vec<_> = ended.iter().filter_map(|(_, outcome)| outcome.log.clone()).collect();
+        let ids = self.backend.record(ended).await?;
+        logs.iter().for_each(Log::settle);
+        Ok(ids)
+    }
+
     /// Gives an experiment that has ended another diagnosis (a model has been asked, an orphan looked at, a person has
     /// corrected it).
     pub async fn attach_diagnosis(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error> {
@@ -217,6 +226,11 @@ impl Store {
         command: &CommandLine,
     ) -> Result<Option<LogId>, Error> {
         self.backend.last_success(experiment_type, command).await
+    }
+
+    /// Counts of everything that is kept, which takes no longer however much that is.
+    pub async fn totals(&self) -> Result<Summary, Error> {
+        self.backend.totals().await
     }
 
     /// Counts over the full hours that hold this window.

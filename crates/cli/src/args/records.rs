@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use coroner_diagnosis::{Category, Origin, Severity};
-use coroner_store::Status;
+use coroner_store::{Sort, Status};
 
 use crate::quantities::parse_duration;
 
@@ -22,6 +22,9 @@ pub(crate) struct ListArgs {
     /// How many.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub(crate) limit: u16,
+    /// In this order; with a minus (--sort=-duration) the largest, newest or worst first. Default: the newest first.
+    #[arg(long, value_name = "ORDER", allow_hyphen_values = true, value_parser = super::sort())]
+    pub(crate) sort: Option<Sort>,
     /// Go on where an earlier page ended, with the word that it printed.
     #[arg(long, value_name = "WORD")]
     pub(crate) cursor: Option<String>,

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use coroner_diagnosis::{Category, Origin, Severity};
-use coroner_store::{Listed, Query, Status};
+use coroner_store::{Listed, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -125,17 +125,13 @@ struct Overview {
 /// How it stands.
 #[utoipa::path(get, path = "/admin/status", tag = "admin", responses((status = 200, body = Overview)))]
 async fn status(State(desk): State<Desk>) -> Answer<Json<Overview>> {
-    let total = |status| {
-        let store = desk.store();
-        async move { store.list(Query { status, limit: Some(1), ..Query::default() }).await }
-    };
-    let all = total(None).await?;
-    let succeeded =
-        total(Some(Status::Passed)).await?.total_count + total(Some(Status::Adopted)).await?.total_count;
-    let ended = all.total_count.saturating_sub(all.running_commands);
+    let totals = desk.store().totals().await?;
+    let of = |status| totals.by_status.get(&status).copied().unwrap_or(0);
+    let (running, succeeded) = (of(Status::Running), of(Status::Passed) + of(Status::Adopted));
+    let ended = totals.total.saturating_sub(running);
     Ok(Json(Overview {
-        total_experiments: all.total_count,
-        running_now: all.running_commands,
+        total_experiments: totals.total,
+        running_now: running,
         best_bitrate: None,
         success_rate: if ended == 0 { 0.0 } else { succeeded as f64 / ended as f64 * 100.0 },
         autonomous_enabled: false,

@@ -45,7 +45,11 @@ async fn export(
     query.limit = Some(500);
     // what is wrong with the question is said before anything is sent
     desk.store().list(Query { limit: Some(1), ..query.clone() }).await?;
-    let parts = stream::unfold(Next::Head(query), move |next| part(desk.clone(), kind, next));
+    let place = desk.download()?;
+    let parts = stream::unfold(Next::Head(query), move |next| {
+        let _held = &place;
+        part(desk.clone(), kind, next)
+    });
     let name = match kind {
         Kind::Lines => "attachment; filename=\"experiments.jsonl\"",
         Kind::Csv => "attachment; filename=\"experiments.csv\"",

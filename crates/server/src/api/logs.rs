@@ -11,7 +11,7 @@ use coroner_diagnosis::{Diagnosis, Redactor, Role, Source};
 use coroner_store::{Experiment, LogReader};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,6 +26,8 @@ const LINES: u64 = 2000;
 const LONGEST: usize = 8 << 10;
 /// Bytes on their way to a reader.
 const CHUNK: usize = 64 << 10;
+/// A log that is not larger is read at once.
+const SMALL: u64 = 256 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new().routes(routes!(log)).routes(routes!(lines))
@@ -58,7 +60,11 @@ async fn log(State(desk): State<Desk>, Place(id): Place<String>, headers: Header
             return Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", text));
         }
     };
-    let mut response = Response::new(Body::from_stream(sent(reader, from, to)));
+    let body = match all {
+        ..=SMALL => Body::from(read_range(reader, from, to).await?),
+        _ => Body::from_stream(sent(reader, from, to, desk.download()?)),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -84,36 +90,44 @@ fn range(text: &str, all: u64) -> Option<Option<(u64, u64)>> {
     Some(Some(span).filter(|(from, to)| from < to))
 }
 
-/// The bytes of a log, read as fast as they are taken.
+/// A piece of a log that is no larger than what a large one is sent in.
+async fn read_range(mut reader: LogReader, from: u64, to: u64) -> Answer<Vec<u8>> {
+    let read = move || -> io::Result<Vec<u8>> {
+        io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;
+        let mut bytes = Vec::with_capacity((to - from) as usize);
+        reader.take(to - from).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::internal())?;
+    read.map_err(|e| {
+        crate::guard::complain(&format!("a log can't be read: {e}"));
+        Failure::internal()
+    })
+}
+
+/// The bytes of a log, read when they are asked for: while a slow reader thinks, it holds no thread of ours.
 fn sent(
-    mut reader: LogReader,
+    reader: LogReader,
     from: u64,
     to: u64,
+    place: OwnedSemaphorePermit,
 ) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let (send, receive) = mpsc::channel::<io::Result<Bytes>>(4);
-    tokio::task::spawn_blocking(move || {
-        let mut run = || -> io::Result<()> {
-            io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;
-            let mut left = to - from;
-            let mut buffer = vec![0; CHUNK];
-            while left > 0 {
-                let want = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-                let n = reader.read(&mut buffer[..want])?;
-                if n == 0 {
-                    break;
-                }
-                left -= n as u64;
-                if send.blocking_send(Ok(Bytes::copy_from_slice(&buffer[..n]))).is_err() {
-                    break; // nobody reads any more
-                }
-            }
-            Ok(())
-        };
-        if let Err(e) = run() {
-            _ = send.blocking_send(Err(e));
+    stream::try_unfold((reader, from, to - from, place), async |(mut reader, skip, left, place)| {
+        if left == 0 {
+            return Ok(None);
         }
-    });
-    stream::unfold(receive, |mut receive| async move { receive.recv().await.map(|item| (item, receive)) })
+        let read = move || -> io::Result<_> {
+            io::copy(&mut reader.by_ref().take(skip), &mut io::sink())?;
+            let mut bytes = Vec::with_capacity(CHUNK);
+            reader.by_ref().take(left.min(CHUNK as u64)).read_to_end(&mut bytes)?;
+            Ok((bytes, reader))
+        };
+        let (bytes, reader) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+        match bytes.len() as u64 {
+            0 => Ok(None),
+            read => Ok(Some((Bytes::from(bytes), (reader, 0, left - read, place)))),
+        }
+    })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

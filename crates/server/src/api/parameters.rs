@@ -4,7 +4,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use coroner_diagnosis::{Category, Origin, Severity};
-use coroner_store::{Query, Status};
+use coroner_store::{Query, Sort, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -169,7 +169,11 @@ pub(crate) struct Which {
     /// How many at once, 500 at most.
     #[param(value_type = Option<u16>, default = 50)]
     pub(crate) limit: Option<String>,
-    /// `next_cursor` of the page before.
+    /// started, severity, category, duration or cost; with a minus before it the largest, newest or worst first. The newest
+    /// first if left out. A search, and what has a signature, is sorted by duration and cost among its newest 1,000
+    /// (`sorted_among`).
+    pub(crate) sort: Option<String>,
+    /// `next_cursor` of the page before, in the same order.
     pub(crate) cursor: Option<String>,
     /// running, passed, failed, test_failed, rejected, adopted, lost.
     pub(crate) status: Option<String>,
@@ -202,6 +206,7 @@ impl Which {
         };
         Ok(Query {
             limit,
+            sort: word::<Sort>("sort", self.sort)?.unwrap_or_default(),
             cursor: given(self.cursor),
             status: word::<Status>("status", self.status)?,
             category: word::<Category>("category", self.category)?,

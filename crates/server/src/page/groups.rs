@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::chart::{self, days_before};
-use super::experiments::{Row, encoded};
+use super::experiments::{Row, Sorting, encoded};
 use super::parts::Markup;
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
@@ -121,6 +121,7 @@ struct GroupPage {
     days: Vec<(String, u64)>,
     trend: Markup,
     rows: Vec<Row>,
+    sorting: Sorting,
     more: bool,
     caption: &'static str,
 }
@@ -158,6 +159,7 @@ pub(super) async fn group(
         days: days.collect(),
         trend: trend_chart(&group, now),
         rows: page.experiments.into_iter().map(Row::from).collect(),
+        sorting: Sorting::default(),
         more: page.next_cursor.is_some(),
         caption: "The newest failures of this group",
         group,

@@ -23,11 +23,12 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use coroner_store::{Error, Experiment};
+use coroner_store::{Error, Experiment, Status};
 
 use crate::Desk;
 use crate::auth::{Caller, May};
 use crate::failure::{Answer, Failure};
+use crate::remembered::Remembered;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
@@ -46,6 +47,20 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/assets/{hash}/{name}", get(assets::asset))
 }
 
+/// What pages show to everybody alike, until anything is written.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// By the hour.
+    overview: Remembered<i64, coroner_store::Overview>,
+    /// By the number of days and the hour.
+    statistics: Remembered<(i64, i64), statistics::Counted>,
+}
+
+/// Windows of time move with the hour.
+fn hour(now: jiff::Timestamp) -> i64 {
+    now.as_second().div_euclid(3600)
+}
+
 /// What stands around every page.
 pub(crate) struct Frame {
     /// The page's place in the navigation.
@@ -61,8 +76,8 @@ type Place = (&'static str, &'static str, &'static str);
 
 impl Frame {
     async fn of(desk: &Desk, here: &'static str, caller: Caller) -> Answer<Self> {
-        let one = coroner_store::Query { limit: Some(1), ..coroner_store::Query::default() };
-        Ok(Self { here, running: desk.store().list(one).await?.running_commands, caller })
+        let totals = desk.store().totals().await?;
+        Ok(Self { here, running: totals.by_status.get(&Status::Running).copied().unwrap_or(0), caller })
     }
 
     /// May whoever looks change anything?

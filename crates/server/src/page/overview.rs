@@ -5,22 +5,19 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use coroner_diagnosis::Origin;
-use coroner_store::{
-    By, Costs, Group, GroupOrder, GroupQuery, GroupState, Query, SignatureCost, Status, Step, Summary, Taken,
-    TopOrder, TopQuery, Within,
-};
+use coroner_store::{Costs, Group, OverviewQuery, SignatureCost, Status, Summary, Taken};
 use jiff::{SignedDuration, Timestamp};
 
-use super::chart::{self, Stack, days_before};
+use super::chart::{self, Stack};
 use super::experiments::Row;
 use super::parts::Markup;
-use super::{Frame, assets, figures, parts, whole};
+use super::{Frame, assets, figures, hour, parts, whole};
 use crate::Desk;
 use crate::auth::Caller;
 use crate::failure::Answer;
 
 /// How many days the chart goes back, today included.
-const DAYS: i64 = 14;
+const DAYS: u32 = 14;
 /// How many new causes, top groups and running experiments are named.
 const NEW: usize = 6;
 const TOP: usize = 8;
@@ -138,19 +135,12 @@ pub(super) async fn overview(
     State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
 ) -> Answer<Response> {
-    let store = desk.store();
-    let now = Timestamp::now();
-    let ago = |hours: i64| now - SignedDuration::from_hours(hours);
-    let since = |hours| Within { since: Some(ago(hours)), ..Within::default() };
-    let (day, before) = (store.summary(ago(24), now).await?, store.summary(ago(48), ago(24)).await?);
-    let newest = GroupQuery {
-        order: GroupOrder::Newest,
-        state: Some(GroupState::Open),
-        limit: Some(NEW + 1),
-        cursor: None,
-    };
-    let mut fresh = store.groups(newest, now).await?.groups;
-    fresh.retain(|group| group.first_seen >= ago(24));
+    let (store, now) = (desk.store(), Timestamp::now());
+    let query = OverviewQuery { days: DAYS, newest: NEW + 1, top: TOP, running: RUNNING };
+    let found = desk.pages().overview.get(store, hour(now), store.overview(query, now)).await?;
+    let yesterday = now - SignedDuration::from_hours(24);
+    let mut fresh: Vec<Group> =
+        found.newest.iter().filter(|group| group.first_seen >= yesterday).cloned().collect();
     let more_fresh = fresh.len() > NEW;
     fresh.truncate(NEW);
     // the worst first, of the same severity the most frequent
@@ -160,38 +150,23 @@ pub(super) async fn overview(
             std::cmp::Reverse(group.count),
         )
     });
-    let series = store.series(days_before(now, DAYS - 1), now, By::Category, Step::Day).await?;
-    let (day_costs, week) = (store.costs(since(24)).await?, store.costs(since(7 * 24)).await?);
-    let question = TopQuery {
-        within: since(7 * 24),
-        origin: None,
-        failures_only: true,
-        order: TopOrder::Count,
-        limit: TOP,
-    };
-    let mut top = Vec::new();
-    for cost in store.top_signatures(question).await? {
-        let group = store.group(&cost.signature, now).await?;
-        let trend = group.map(|group| chart::sparkline(&group.trend, "failures")).unwrap_or_default();
-        top.push(Top { cost, trend });
-    }
-    let query = Query { status: Some(Status::Running), limit: Some(RUNNING), ..Query::default() };
-    let running = store.list(query).await?;
-    let frame = Frame { here: "Overview", running: running.running_commands, caller };
-    let any = store.list(Query { limit: Some(1), ..Query::default() }).await?.total_count;
+    let top = found
+        .top
+        .iter()
+        .map(|(cost, trend)| Top { cost: cost.clone(), trend: chart::sparkline(trend, "failures") });
     whole(&Overview {
-        frame,
+        frame: Frame { here: "Overview", running: found.running.running_commands, caller },
         now,
-        empty: any == 0,
-        chart: Stack::of_categories(&series),
-        shares: shares(&week),
-        running: running.experiments.into_iter().map(Row::from).collect(),
-        day,
-        before,
-        day_costs,
-        week,
+        empty: found.empty,
+        chart: Stack::of_categories(&found.days),
+        shares: shares(&found.week_costs),
+        running: found.running.experiments.iter().cloned().map(Row::from).collect(),
+        day: found.day.clone(),
+        before: found.before.clone(),
+        day_costs: found.day_costs.clone(),
+        week: found.week_costs.clone(),
         fresh,
         more_fresh,
-        top,
+        top: top.collect(),
     })
 }

@@ -4,13 +4,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use coroner_store::{By, Costs, Status, Step, Stretch, Summary, TopOrder, TopQuery, Within};
+use coroner_store::{By, Costs, Error, Status, Step, Store, Stretch, Summary, TopOrder, TopQuery, Within};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::chart::{Stack, days_before};
 use super::overview::{Share, shares};
-use super::{Frame, assets, figures, parts, whole};
+use super::{Frame, assets, figures, hour, parts, whole};
 use crate::Desk;
 use crate::api::parameters::Params;
 use crate::auth::Caller;
@@ -88,6 +88,28 @@ impl Statistics {
     }
 }
 
+/// What the store says of so many days.
+pub(super) struct Counted {
+    summary: Summary,
+    costs: Costs,
+    kinds: Vec<Stretch>,
+    categories: Vec<Stretch>,
+    dear: Vec<coroner_store::SignatureCost>,
+}
+
+async fn count(store: &Store, from: Timestamp, now: Timestamp) -> Result<Counted, Error> {
+    let within = || Within { since: Some(from), ..Within::default() };
+    let question =
+        TopQuery { within: within(), origin: None, failures_only: true, order: TopOrder::Time, limit: 10 };
+    Ok(Counted {
+        summary: store.summary(from, now + SignedDuration::from_hours(1)).await?,
+        costs: store.costs(within()).await?,
+        kinds: store.series(from, now, By::Type, Step::Day).await?,
+        categories: store.series(from, now, By::Category, Step::Day).await?,
+        dear: store.top_signatures(question).await?,
+    })
+}
+
 /// How often each word occurs in all stretches together.
 fn sums(series: &[Stretch]) -> Vec<(String, u64, Option<String>)> {
     let mut sums = std::collections::BTreeMap::<&str, u64>::new();
@@ -112,27 +134,24 @@ pub(super) async fn statistics(
     };
     let (store, now) = (desk.store(), Timestamp::now());
     let from = days_before(now, days - 1);
-    let summary = store.summary(from, now + SignedDuration::from_hours(1)).await?;
-    let within = || Within { since: Some(from), ..Within::default() };
-    let costs = store.costs(within()).await?;
-    let kinds = store.series(from, now, By::Type, Step::Day).await?;
-    let question =
-        TopQuery { within: within(), origin: None, failures_only: true, order: TopOrder::Time, limit: 10 };
+    let counted_now = count(store, from, now);
+    let found = desk.pages().statistics.get(store, (days, hour(now)), counted_now).await?;
+    let (summary, costs) = (found.summary.clone(), found.costs.clone());
     whole(&Statistics {
         frame: Frame::of(&desk, "Statistics", caller).await?,
         days,
-        chart: Stack::of_categories(&store.series(from, now, By::Category, Step::Day).await?),
+        chart: Stack::of_categories(&found.categories),
         tables: vec![
             ("By status", words("status", &summary.by_status)),
             ("By category", words("category", &summary.by_category)),
             ("By severity", words("severity", &summary.by_severity)),
             ("By origin", words("origin", &summary.by_origin)),
-            ("By type", counted(sums(&kinds)).into_iter().take(12).collect()),
+            ("By type", counted(sums(&found.kinds)).into_iter().take(12).collect()),
         ],
         summary,
         shares: shares(&costs),
         costs,
-        dear: store.top_signatures(question).await?,
+        dear: found.dear.clone(),
         now,
     })
 }

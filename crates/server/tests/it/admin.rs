@@ -118,3 +118,32 @@ async fn what_is_wrong_is_said_in_the_originals_shape() {
     assert_eq!((answer.status, answer.json()["error"].is_string()), (404, true));
     rig.end().await;
 }
+
+#[tokio::test]
+async fn a_list_is_sorted_as_asked_and_its_page_says_how() {
+    let rig = Rig::open().await;
+    for (number, category) in
+        [Category::Timeout, Category::ImportError, Category::LogicError].iter().enumerate()
+    {
+        failed(&rig.store, &format!("e{number}"), number as i64, *category).await;
+    }
+    for (sort, expected) in
+        [("category", "import_error"), ("-category", "timeout"), ("started", "timeout"), ("", "logic_error")]
+    {
+        let first = rig.get(&format!("/admin/experiments?sort={sort}&limit=1")).await.json();
+        assert_eq!(first["experiments"][0]["failure_analysis"]["category"], expected, "{sort}");
+        let next = first["next_cursor"].as_str().unwrap();
+        let second = rig.get(&format!("/admin/experiments?sort={sort}&limit=1&cursor={next}")).await;
+        assert_eq!(second.status, 200, "{second}");
+        let other = rig.get(&format!("/admin/experiments?sort=-cost&limit=1&cursor={next}")).await;
+        assert_eq!(other.status, 400, "a cursor of another order: {other}");
+    }
+    let wrong = rig.get("/admin/experiments?sort=age").await;
+    assert!(wrong.status == 400 && wrong.text().contains("-duration"), "{wrong}");
+    let page = rig.get("/experiments?sort=-duration&status=test_failed").await.text();
+    assert!(page.contains("aria-sort=\"descending\""), "{page}");
+    assert!(page.contains("href=\"/experiments?status=test_failed&amp;sort=duration\""), "{page}");
+    assert!(page.contains("href=\"/experiments?status=test_failed\">Started</a>"), "{page}");
+    assert!(page.contains("3 experiments fit the filter, the longest first"), "{page}");
+    rig.end().await;
+}

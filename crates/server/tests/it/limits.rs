@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use coroner_server::{Limits, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::rig::Rig;
 
@@ -45,5 +47,56 @@ async fn a_head_that_is_too_large_or_never_ends_is_given_up() {
     let answer = rig.send("GET / HTTP/1.1\r\nhost:", b"").await;
     assert!([0, 408].contains(&answer.status), "{answer}");
     assert_eq!(rig.get("/healthz").await.status, 200);
+    rig.end().await;
+}
+
+/// Asks for something large and doesn't read it, or reads a little.
+async fn stuck(rig: &Rig, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    // what the kernel takes for it is soon full
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(rig.address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_u8().await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn who_does_not_read_what_he_asked_for_is_let_go() {
+    let limits = Limits { idle: Duration::from_millis(300), downloads: 1, ..Limits::default() };
+    let rig = Rig::with(Settings { auth: false, limits, ..Settings::default() }).await;
+    let mut chance = 1_u64;
+    let mut noise = || {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{chance:016x}\n")
+    };
+    let log: String = std::iter::repeat_with(&mut noise).take(1 << 20).collect();
+    let answer = rig
+        .call("POST", "/api/v1/failures?experiment_id=large", "content-type: text/plain\r\n", log.as_bytes())
+        .await;
+    assert_eq!(answer.status, 201, "{answer}");
+    let path = "/api/v1/experiments/large/log";
+    let held = stuck(&rig, path).await;
+    // it has the one place there is, until it is given up: or this would wait for ever
+    let mut refused = 0;
+    let whole = loop {
+        let answer = rig.get(path).await;
+        match answer.status {
+            200 => break answer,
+            503 => assert_eq!(answer.json()["error"]["code"], "busy", "{answer}"),
+            _ => panic!("{answer}"),
+        }
+        refused += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(refused > 0, "the place was never taken");
+    assert_eq!(whole.body, log.as_bytes());
+    // an export needs a place too
+    let export = stuck(&rig, path).await;
+    while rig.get("/api/v1/export.jsonl").await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop((held, export));
     rig.end().await;
 }

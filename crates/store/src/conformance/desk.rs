@@ -36,7 +36,8 @@ cases! {
     groups_are_counted_and_paged a_resolved_group_opens_when_it_recurs groups_are_joined_and_parted
     a_split_moves_what_is_there_and_what_comes a_correction_decides_and_is_taken_back votes_are_counted
     what_happens_is_told_in_order counts_over_time silence_is_noticed people_and_tokens
-    a_reported_failure_keeps_how_it_ended
+    a_reported_failure_keeps_how_it_ended an_overview_is_made_of_its_parts
+    a_version_changes_with_every_write
 }
 
 async fn fail(store: &Store, signature: &str, cause: &str, seconds: i64) -> crate::ExperimentId {
@@ -302,4 +303,43 @@ async fn a_reported_failure_keeps_how_it_ended(store: &Store) {
     assert_ne!(kept.listed.command, CommandLine::default());
     assert_eq!(kept.listed.duration, Some(Duration::from_millis(1500)));
     assert!(kept.log.is_some());
+}
+
+async fn an_overview_is_made_of_its_parts(store: &Store) {
+    for n in 0..40 {
+        fail(store, &format!("v1:{}", n % 5), "It crashed.", n * 9000).await;
+    }
+    store.begin(new("runs", "train", "python", 40 * 9000)).await.unwrap();
+    let now = at(40 * 9000 + 60);
+    let query = crate::OverviewQuery { days: 5, newest: 3, top: 4, running: 2 };
+    let found = store.overview(query, now).await.unwrap();
+    let ago = |hours: i64| now - hours.hours();
+    assert_eq!(found.day, store.summary(ago(24), now).await.unwrap());
+    assert_eq!(found.before, store.summary(ago(48), ago(24)).await.unwrap());
+    assert!(found.day.total > 0 && found.before.total > 0);
+    let within = crate::Within { since: Some(ago(24)), ..crate::Within::default() };
+    let costs = store.costs(within).await.unwrap();
+    assert_eq!(found.day_costs, crate::Costs { signatures: 0, ..costs });
+    assert_eq!((found.newest.len(), found.days.len(), found.top.len()), (3, 5, 4));
+    for (cost, trend) in &found.top {
+        assert_eq!(*trend, store.group(&cost.signature, now).await.unwrap().unwrap().trend);
+        assert_eq!(trend.iter().sum::<u64>(), 8, "{cost:?}");
+    }
+    assert_eq!((found.running.running_commands, found.running.experiments.len(), found.empty), (1, 1, false));
+}
+
+async fn a_version_changes_with_every_write(store: &Store) {
+    let mut before = store.version().await.unwrap();
+    assert_eq!(store.version().await.unwrap(), before);
+    let id = fail(store, "v1:a", "x", 0).await;
+    for write in 0..3 {
+        match write {
+            0 => {}
+            1 => store.decide("v1:a", crate::Decision::Resolve, "ada", at(1)).await.unwrap(),
+            _ => _ = store.vote(&id, "ada", Some(true), at(1)).await.unwrap(),
+        }
+        let after = store.version().await.unwrap();
+        assert!(after != before, "{write}");
+        before = after;
+    }
 }

@@ -223,3 +223,29 @@ pub(crate) async fn a_dropped_guard_closes(store: &Store) {
     kept.finish(ended(Status::Passed, 2)).await.unwrap();
     assert_eq!(status("kept").await, Status::Passed);
 }
+
+pub(crate) async fn recorded_are_all_or_none(store: &Store) {
+    let failure = || Outcome { diagnosis: Some(diagnosis("v1:a", "x")), ..ended(Status::Failed, 9) };
+    let one = |id: &str, outcome| (new(id, "train", "python x.py", 5), outcome);
+    let bad = [one("a", failure()), one("b", ended(Status::Running, 9))];
+    assert!(matches!(store.record(bad.to_vec()).await, Err(Error::StillRunning { .. })));
+    assert_eq!(store.totals().await.unwrap().total, 0);
+    let log = log_of(store, b"it broke\n").await;
+    let all = [
+        one("a", Outcome { log: Some(log), ..failure() }),
+        one("b", ended(Status::Passed, 9)),
+        one("a", failure()),
+    ];
+    let ids = store.record(all.to_vec()).await.unwrap();
+    assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b", "a~2"]);
+    let totals = store.totals().await.unwrap();
+    assert_eq!((totals.total, totals.by_status[&Status::Failed], totals.by_category.len()), (3, 2, 1));
+    // the same as one that was begun and ended here
+    let begun = store.begin(new("c", "train", "python x.py", 5)).await.unwrap();
+    let log = log_of(store, b"it broke\n").await;
+    store.finish(&begun, Outcome { log: Some(log), ..failure() }).await.unwrap();
+    let [recorded, lived] = [store.get("a~1").await.unwrap(), store.get("c").await.unwrap()];
+    assert_eq!(recorded.listed, crate::Listed { id: recorded.listed.id.clone(), ..lived.listed });
+    let facts = |it: crate::Experiment| (it.exit, it.log, it.diagnosis, it.reason, it.cwd, it.owner);
+    assert_eq!(facts(recorded), facts(store.get("c").await.unwrap()));
+}

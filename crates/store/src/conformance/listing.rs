@@ -4,7 +4,7 @@ use coroner_diagnosis::{Category, Origin, Severity};
 use serde_json::json;
 
 use super::given::{Random, diagnosis, ended, failed, names, new, passed, saved, verdict};
-use crate::{Error, Listed, Outcome, Page, Query, Status, Store};
+use crate::{Error, Listed, Outcome, Page, Query, Sort, SortBy, Status, Store};
 
 async fn page(store: &Store, query: Query) -> Page {
     store.list(query).await.unwrap()
@@ -65,17 +65,23 @@ pub(crate) async fn filters_agree_with_reading_everything(store: &Store) {
         let mut found = verdict(random.of(Category::ALL), random.of(Severity::ALL), random.of(Origin::ALL));
         found.signature = format!("v1:{}", random.of(&["a", "b", "c"]));
         found.root_cause = format!("{} failed", random.of(&words));
+        found.cost_usd = random.of(&[None, None, Some(0.01), Some(0.25)]);
         let diagnosis = (!status.succeeded()).then_some(found);
-        store.finish(&id, Outcome { diagnosis, ..ended(status, n) }).await.unwrap();
+        let mut outcome = Outcome { diagnosis, ..ended(status, n) };
+        let wall = std::time::Duration::from_millis(random.next() % 40);
+        outcome.exit =
+            outcome.exit.map(|exit| coroner_diagnosis::Exit { wall, ..exit }).filter(|_| n % 7 > 0);
+        store.finish(&id, outcome).await.unwrap();
     }
     let everything = all(store, Query { limit: Some(500), ..Query::default() }).await;
     assert_eq!(everything.len(), 240);
-    for _ in 0..150 {
+    for _ in 0..250 {
         let mut sometimes = |share: u64| random.next() % 4 < share;
         let (a, b, c, d, e, f) =
             (sometimes(2), sometimes(1), sometimes(1), sometimes(1), sometimes(1), sometimes(1));
         let query = Query {
             limit: Some(7),
+            sort: Sort { by: random.of(&BY), descending: random.of(&[true, false]) },
             cursor: None,
             status: a.then(|| random.of(&statuses)),
             category: b.then(|| random.of(Category::ALL)),
@@ -93,13 +99,36 @@ pub(crate) async fn filters_agree_with_reading_everything(store: &Store) {
                 && query.signature.as_ref().is_none_or(|s| of(&|a| a.signature == *s))
                 && query.q.as_ref().is_none_or(|q| of(&|a| a.root_cause.contains(q)))
         };
-        let expected: Vec<_> = everything.iter().filter(fits).cloned().collect();
+        let mut expected: Vec<_> = everything.iter().filter(fits).cloned().collect();
+        in_order(query.sort, &mut expected);
         assert_eq!(all(store, query.clone()).await, expected, "{query:?}");
         let first = page(store, query.clone()).await;
         assert_eq!((first.total_count, first.total_is_at_least), (expected.len() as u64, false), "{query:?}");
         let running = everything.iter().filter(|x| x.status == Status::Running).count() as u64;
         assert_eq!(first.running_commands, running);
     }
+}
+
+const BY: [SortBy; 5] = [SortBy::Started, SortBy::Severity, SortBy::Category, SortBy::Duration, SortBy::Cost];
+
+/// Sorts what stands the newest first.
+fn in_order(sort: Sort, all: &mut [Listed]) {
+    if !sort.descending && !matches!(sort.by, SortBy::Severity | SortBy::Category) {
+        all.reverse();
+    }
+    let worst_last = |a: &crate::Analysis| Severity::ALL.iter().rev().position(|s| *s == a.severity).unwrap();
+    let value = |it: &Listed| match sort.by {
+        SortBy::Started => Some(String::new()),
+        SortBy::Severity => it.analysis.as_ref().map(|a| worst_last(a).to_string()),
+        SortBy::Category => it.analysis.as_ref().map(|a| a.category.to_string()),
+        SortBy::Duration => it.duration.map(|d| format!("{:020}", d.as_micros())),
+        SortBy::Cost => Some(format!("{:09.4}", it.dollars)),
+    };
+    all.sort_by(|a, b| match (value(a), value(b)) {
+        (Some(a), Some(b)) if sort.descending => b.cmp(&a),
+        (Some(a), Some(b)) => a.cmp(&b),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    });
 }
 
 pub(crate) async fn words_are_found(store: &Store) {

@@ -12,11 +12,12 @@ use jiff::civil::Date;
 mod costs;
 mod desk;
 mod lab;
+mod list;
 
-use super::found::fits;
+use list::blank;
+
 use crate::backend::Backend;
 use crate::logs::{Log, LogData, LogFolder, StoredLog};
-use crate::query::Cursor;
 use crate::similarity::{self, ALIKE};
 use crate::{
     Analysis, CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts,
@@ -93,6 +94,8 @@ impl State {
             retryable: d.retryable,
             rule: d.provenance.rule.clone(),
         });
+        let proposal = self.lab.candidates.get(&key).map_or(0.0, |it| it.new.proposal_cost.dollars);
+        it.listed.dollars = diagnosis.as_ref().and_then(|d| d.cost_usd).unwrap_or(0.0) + proposal;
         it.diagnosis = diagnosis;
     }
 
@@ -193,6 +196,25 @@ impl Backend for Memory {
         Ok(())
     }
 
+    async fn record(&self, ended: Vec<(NewExperiment, Outcome)>) -> Result<Vec<ExperimentId>, Error> {
+        let before = self.state().clone();
+        let mut ids = Vec::new();
+        for (new, outcome) in ended {
+            let done = async {
+                let id = self.begin(new).await?;
+                self.finish(&id, outcome, None).await.map(|()| id)
+            };
+            match done.await {
+                Ok(id) => ids.push(id),
+                Err(e) => {
+                    *self.state() = before;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
     async fn attach(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error> {
         let mut state = self.state();
         let key = state.find(id)?;
@@ -278,32 +300,7 @@ impl Backend for Memory {
     }
 
     async fn list(&self, query: Query) -> Result<Page, Error> {
-        let cursor = query.cursor()?;
-        let state = self.state();
-        let only_words = Query { q: query.q.clone(), ..Query::default() };
-        let as_beginnings = match cursor {
-            Some(cursor) => cursor.as_beginnings,
-            None => !state.experiments.values().any(|e| fits(&e.listed, &only_words, false)),
-        };
-        let newest_first = state.experiments.iter().rev();
-        let all: Vec<_> = newest_first.filter(|(_, e)| fits(&e.listed, &query, as_beginnings)).collect();
-        let rest: Vec<_> =
-            all.iter().filter(|(key, _)| cursor.is_none_or(|cursor| **key < cursor.key)).collect();
-        let page: Vec<_> = rest.iter().take(query.page_size()).collect();
-        Ok(Page {
-            total_count: all.len() as u64,
-            total_is_at_least: false,
-            running_commands: state
-                .experiments
-                .values()
-                .filter(|e| e.listed.status == Status::Running)
-                .count() as u64,
-            next_cursor: page
-                .last()
-                .filter(|_| rest.len() > page.len())
-                .map(|(key, _)| Cursor { key: **key, as_beginnings }.to_string()),
-            experiments: page.into_iter().map(|(_, e)| e.listed.clone()).collect(),
-        })
+        self.state().list(&query)
     }
 
     async fn log(&self, id: LogId) -> Result<StoredLog, Error> {
@@ -373,6 +370,10 @@ impl Backend for Memory {
         };
         let same_command = newest(&|e| !command.0.is_empty() && e.command == *command);
         Ok(same_command.or_else(|| newest(&|_| !kind.is_empty())))
+    }
+
+    async fn totals(&self) -> Result<Summary, Error> {
+        self.summary(Timestamp::UNIX_EPOCH, Timestamp::now()).await
     }
 
     async fn summary(&self, from: Timestamp, to: Timestamp) -> Result<Summary, Error> {
@@ -473,28 +474,5 @@ impl Backend for Memory {
 
     async fn close(&self) -> Result<(), Error> {
         Ok(())
-    }
-}
-fn blank(status: Status, experiment_type: String, command: CommandLine) -> Experiment {
-    let listed = Listed {
-        id: ExperimentId::new(String::new(), 0, 0),
-        started_at: Timestamp::UNIX_EPOCH,
-        status,
-        experiment_type,
-        command,
-        duration: None,
-        peak_memory: None,
-        log: None,
-        analysis: None,
-    };
-    Experiment {
-        listed,
-        cwd: String::new(),
-        owner: None,
-        exit: None,
-        reason: None,
-        log: None,
-        log_note: None,
-        diagnosis: None,
     }
 }

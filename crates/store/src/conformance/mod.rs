@@ -12,6 +12,7 @@ mod lifecycle;
 mod listing;
 mod memory;
 pub(crate) mod plans;
+mod recount;
 
 use std::sync::Arc;
 
@@ -66,7 +67,7 @@ suite! {
     lifecycle:
         what_has_begun_runs every_end_is_kept it_ends_once what_was_lost_can_still_end
         the_same_id_is_another_attempt found_by_what_people_type a_diagnosis_can_be_replaced
-        saving_twice_counts_once saved_are_all_or_none a_dropped_guard_closes;
+        saving_twice_counts_once saved_are_all_or_none recorded_are_all_or_none a_dropped_guard_closes;
     listing:
         pages_hold_each_once filters_agree_with_reading_everything words_are_found cursors_are_checked
         json_is_the_contracts;

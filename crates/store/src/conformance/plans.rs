@@ -1,6 +1,7 @@
 //! How SQLite answers every statement that this crate runs: by an index, in the index's order, never by reading a whole
 //! table or sorting it. The statements are listened to while the whole suite runs, so none can be forgotten.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
@@ -14,6 +15,20 @@ const SMALL: [&str; 1] = ["facets"];
 /// writes, to step through a table: a plan does not show what triggers do.
 static HEARD: Mutex<BTreeMap<String, i32>> = Mutex::new(BTreeMap::new());
 
+thread_local! {
+    /// The steps that each statement had taken when this thread last heard it (its counter goes on for as long as it is
+    /// kept prepared), and what all have taken together.
+    static STEPS: RefCell<(BTreeMap<String, i32>, i64)> = const { RefCell::new((BTreeMap::new(), 0)) };
+}
+
+/// How many steps of SQLite's virtual machine this takes: a measure that no other process disturbs. It must ask one
+/// connection alone, on this thread.
+pub(crate) fn steps_of<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let before = STEPS.with_borrow(|(_, all)| *all);
+    let done = work();
+    (done, STEPS.with_borrow(|(_, all)| *all) - before)
+}
+
 pub(crate) fn listen(conn: &mut Connection) {
     let hear = |event: TraceEvent<'_>| {
         if let TraceEvent::Profile(statement, _) = event {
@@ -23,6 +38,12 @@ pub(crate) fn listen(conn: &mut Connection) {
             if !sql.trim_start().starts_with("SELECT") {
                 slow += statement.get_status(StatementStatus::FullscanStep);
             }
+            let steps = statement.get_status(StatementStatus::VmStep);
+            STEPS.with_borrow_mut(|(seen, all)| {
+                let before = seen.insert(sql.clone(), steps).unwrap_or(0);
+                // prepared anew, it counts anew
+                *all += i64::from(if steps >= before { steps - before } else { steps });
+            });
             *HEARD.lock().unwrap().entry(sql).or_default() += slow;
         }
     };

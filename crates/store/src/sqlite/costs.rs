@@ -1,12 +1,13 @@
 //! What failures cost: read from sums that triggers keep for all time, for each day and for each hour, so that an answer
 //! takes as long as there are causes in it, however many experiments there are.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::str::FromStr;
 use std::time::Duration;
 
-use coroner_diagnosis::{Category, Origin};
+use coroner_diagnosis::Origin;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::candidates::NANO;
 use super::experiments::{first_key, moment};
@@ -19,90 +20,105 @@ use crate::{COUNTED, Costs, PolicyRefusals, Scope, SignatureCost, Status, Taken,
 const RECENT: usize = 5;
 const HOUR_MS: i64 = 3_600_000;
 
-/// One sum: experiments of the same cause, judged alike, that ended alike.
-struct Row {
-    /// 0 without a diagnosis.
-    signature: i64,
-    status: Option<Status>,
-    category: Option<Category>,
-    origin: Option<Origin>,
-    taken: Taken,
-}
+/// The stretches of `losses` and `sums` that a window is made of: hours, first and end.
+type Stretches = Vec<(i64, i64, i64)>;
 
-fn rows(conn: &Connection, within: &Within) -> Result<Vec<Row>, Trouble> {
-    let scope = match &within.scope {
+fn scope_of(within: &Within) -> String {
+    match &within.scope {
         Scope::All => String::new(),
         Scope::Type(name) => format!("type:{name}"),
         Scope::Run(id) => format!("run:{id}"),
-    };
-    // whole days, and the hours before the first and after the last of them
-    let spans = match Span::of(within) {
-        None => vec![(0, 0, 1)],
-        Some(span) => {
-            let (first_day, last_day) = ((span.from + 23) / 24, span.to / 24);
-            match first_day < last_day {
-                true => {
-                    vec![
-                        (1, span.from, first_day * 24),
-                        (24, first_day, last_day),
-                        (1, last_day * 24, span.to),
-                    ]
-                }
-                false => vec![(1, span.from, span.to)],
-            }
-        }
-    };
-    let mut statement = conn.prepare_cached(
-        "SELECT signature, status, category, origin, count, wall_us, cpu_us, nanodollars FROM losses
-         WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start < ?4",
-    )?;
-    let mut all = Vec::new();
-    for (hours, from, to) in spans {
-        let mut found = statement.query(params![scope, hours, from, to])?;
-        while let Some(row) = found.next()? {
-            let word = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
-            let micros = |column| row.get::<_, i64>(column).map(|us| Duration::from_micros(us.max(0) as u64));
-            all.push(Row {
-                signature: row.get(0)?,
-                status: word(1)?.parse().ok(),
-                category: word(2)?.parse().ok(),
-                origin: word(3)?.parse().ok(),
-                taken: Taken {
-                    experiments: row.get(4)?,
-                    wall: micros(5)?,
-                    cpu: micros(6)?,
-                    dollars: row.get::<_, i64>(7)? as f64 / NANO,
-                },
-            });
-        }
     }
-    Ok(all)
+}
+
+/// Whole days, and the hours before the first and after the last of them.
+fn stretches(within: &Within) -> Stretches {
+    let Some(span) = Span::of(within) else { return vec![(0, 0, 1)] };
+    let (first_day, last_day) = ((span.from + 23) / 24, span.to / 24);
+    match first_day < last_day {
+        true => {
+            vec![(1, span.from, first_day * 24), (24, first_day, last_day), (1, last_day * 24, span.to)]
+        }
+        false => vec![(1, span.from, span.to)],
+    }
+}
+
+fn taken(row: &Row<'_>, first: usize) -> rusqlite::Result<Taken> {
+    let micros = |column| row.get::<_, i64>(column).map(|us| Duration::from_micros(us.max(0) as u64));
+    Ok(Taken {
+        experiments: row.get(first)?,
+        wall: micros(first + 1)?,
+        cpu: micros(first + 2)?,
+        dollars: row.get::<_, i64>(first + 3)? as f64 / NANO,
+    })
+}
+
+fn word<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    Ok(row.get_ref(column)?.as_str()?.parse().ok())
 }
 
 pub(super) fn costs(conn: &Connection, within: &Within) -> Result<Costs, Trouble> {
+    let mut costs = amounts(conn, within)?;
+    costs.signatures = causes(conn, within)?;
+    Ok(costs)
+}
+
+/// All but how many causes there were.
+pub(super) fn amounts(conn: &Connection, within: &Within) -> Result<Costs, Trouble> {
     let mut costs = Costs::over(within);
+    let mut statement = conn.prepare_cached(
+        "SELECT status, category, origin, count, wall_us, cpu_us, nanodollars FROM sums
+         WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start < ?4",
+    )?;
+    let scope = scope_of(within);
+    for (hours, from, to) in stretches(within) {
+        let mut rows = statement.query(params![scope, hours, from, to])?;
+        while let Some(row) = rows.next()? {
+            // a word of a later release: it has an end of some kind
+            let status = word(row, 0)?.unwrap_or(Status::Lost);
+            costs.add(status, word(row, 1)?, word(row, 2)?, &taken(row, 3)?);
+        }
+    }
+    Ok(costs)
+}
+
+/// How many causes failures had.
+fn causes(conn: &Connection, within: &Within) -> Result<u64, Trouble> {
     let mut causes: Vec<i64> = Vec::new();
-    for row in rows(conn, within)? {
-        // a word of a later release: it has an end of some kind
-        let status = row.status.unwrap_or(Status::Lost);
-        if costs.add(status, row.category, row.origin, &row.taken) && row.signature != 0 {
-            causes.push(row.signature);
+    let mut statement = conn.prepare_cached(
+        "SELECT signature, status FROM losses
+         WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start < ?4 AND signature <> 0",
+    )?;
+    let scope = scope_of(within);
+    for (hours, from, to) in stretches(within) {
+        let mut rows = statement.query(params![scope, hours, from, to])?;
+        while let Some(row) = rows.next()? {
+            if word(row, 1)?.unwrap_or(Status::Lost).failed() {
+                causes.push(row.get(0)?);
+            }
         }
     }
     causes.sort_unstable();
     causes.dedup();
-    costs.signatures = causes.len() as u64;
-    Ok(costs)
+    Ok(causes.len() as u64)
 }
 
 pub(super) fn top(conn: &Connection, query: &TopQuery) -> Result<Vec<SignatureCost>, Trouble> {
-    let mut causes: BTreeMap<(i64, Origin), Taken> = BTreeMap::new();
-    for row in rows(conn, &query.within)? {
-        let counts = row.status.is_none_or(|status| query.counts(status));
-        if let Some(origin) = row.origin.filter(|_| row.signature != 0 && counts)
-            && query.origin.is_none_or(|wanted| wanted == origin)
-        {
-            causes.entry((row.signature, origin)).or_default().add(&row.taken);
+    let mut causes: HashMap<(i64, Origin), Taken> = HashMap::new();
+    let mut statement = conn.prepare_cached(
+        "SELECT signature, status, origin, count, wall_us, cpu_us, nanodollars FROM losses
+         WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start < ?4 AND signature <> 0",
+    )?;
+    let scope = scope_of(&query.within);
+    for (hours, from, to) in stretches(&query.within) {
+        let mut rows = statement.query(params![scope, hours, from, to])?;
+        while let Some(row) = rows.next()? {
+            let counts = word(row, 1)?.is_none_or(|status| query.counts(status));
+            if let Some(origin) = word::<Origin>(row, 2)?.filter(|_| counts)
+                && query.origin.is_none_or(|wanted| wanted == origin)
+            {
+                causes.entry((row.get(0)?, origin)).or_default().add(&taken(row, 3)?);
+            }
         }
     }
     let mut causes: Vec<_> = causes.into_iter().collect();

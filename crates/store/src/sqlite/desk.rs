@@ -4,17 +4,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use super::experiments::set_diagnosis;
-use super::{Sqlite, corrections, groups, happenings, people};
+use super::{Sqlite, Trouble, corrections, costs, groups, happenings, list, people, related};
 use crate::backend::DeskBackend;
+use crate::overview::Questions;
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Replay, Role, Ruling, Status, Step, Stretch, Token, TokenHash, TokenScope, User, Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Status, Step, Stretch, Token, TokenHash, TokenScope, User,
+    Votes,
 };
 
 #[async_trait]
 impl DeskBackend for Sqlite {
+    async fn version(&self) -> Result<i64, Error> {
+        self.readers.version(&self.place)
+    }
+
+    async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error> {
+        self.read(move |conn| overview(conn, query, now)).await
+    }
+
     async fn groups(&self, query: GroupQuery, now: Timestamp) -> Result<GroupPage, Error> {
         self.read(move |conn| groups::page(conn, &query, now)).await
     }
@@ -237,4 +248,24 @@ impl DeskBackend for Sqlite {
         let name = name.to_owned();
         self.write(move |conn| people::revoke(conn, &name, now)).await
     }
+}
+
+fn overview(conn: &Connection, query: OverviewQuery, now: Timestamp) -> Result<Overview, Trouble> {
+    let asked = Questions::of(query, now);
+    let summary = |(from, to)| related::summary(conn, from, to);
+    let top = costs::top(conn, &asked.top)?.into_iter().map(|cost| {
+        let trend = groups::trend_of(conn, &cost.signature, now)?;
+        Ok((cost, trend))
+    });
+    Ok(Overview {
+        top: top.collect::<Result<_, Trouble>>()?,
+        day: summary(asked.day)?,
+        before: summary(asked.before)?,
+        newest: groups::page(conn, &asked.newest, now)?.groups,
+        days: happenings::series(conn, asked.days.0, asked.days.1, By::Category, Step::Day)?,
+        day_costs: costs::amounts(conn, &asked.day_costs)?,
+        week_costs: costs::amounts(conn, &asked.week_costs)?,
+        running: list::page(conn, &asked.running)?,
+        empty: list::facets(conn)?.is_empty(),
+    })
 }

@@ -4,9 +4,10 @@ use coroner_diagnosis::{Diagnosis, Exit};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::kept_logs::{drop_unused_log, keep_log};
 use super::text::Words;
 use super::{Trouble, candidates, corrections, groups};
-use crate::logs::{Log, LogData, LogFolder};
+use crate::logs::{Log, LogFolder};
 use crate::query::shortened;
 use crate::similarity;
 use crate::{
@@ -32,16 +33,12 @@ pub(super) fn moment(key: i64) -> Timestamp {
 }
 
 pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<(i64, ExperimentId), Trouble> {
-    let row = NewRow {
-        name: ExperimentId::name_for(new.id)?,
-        experiment_type: new.experiment_type,
-        command: new.command.0,
-        cwd: new.cwd,
-        owner: Some(to_json(&new.owner)),
-        at: new.started_at,
-        status: Status::Running,
-    };
-    row.insert(conn)
+    let row = NewRow::of(new)?;
+    let key = row.free_key(conn)?;
+    let id = row.insert(conn, key, Ended { status: Status::Running, ..Ended::default() })?;
+    let words = Words { status: Some(Status::Running), ..Words::default() };
+    row.index(conn, key, "", &words)?;
+    Ok((key, id))
 }
 
 struct NewRow {
@@ -51,24 +48,70 @@ struct NewRow {
     cwd: String,
     owner: Option<String>,
     at: Timestamp,
+}
+
+/// How an experiment ended; of one that runs, nothing but that.
+struct Ended<'a> {
     status: Status,
+    at: Option<Timestamp>,
+    exit: Option<&'a Exit>,
+    reason: Option<&'a str>,
+    log: Option<LogId>,
+    log_note: Option<String>,
+    /// `signatures.id`
+    signature: Option<i64>,
+    diagnosis: Option<&'a Diagnosis>,
+}
+
+impl Default for Ended<'_> {
+    fn default() -> Self {
+        Self {
+            status: Status::Lost,
+            at: None,
+            exit: None,
+            reason: None,
+            log: None,
+            log_note: None,
+            signature: None,
+            diagnosis: None,
+        }
+    }
 }
 
 impl NewRow {
-    fn insert(self, conn: &Connection) -> Result<(i64, ExperimentId), Trouble> {
+    fn of(new: NewExperiment) -> Result<Self, Error> {
+        Ok(Self {
+            name: ExperimentId::name_for(new.id)?,
+            experiment_type: new.experiment_type,
+            command: new.command.0,
+            cwd: new.cwd,
+            owner: Some(to_json(&new.owner)),
+            at: new.started_at,
+        })
+    }
+
+    /// The next key of the millisecond that it starts in.
+    fn free_key(&self, conn: &Connection) -> Result<i64, Trouble> {
+        let first = first_key(self.at);
+        let key = conn
+            .prepare_cached("SELECT ifnull(max(key) + 1, ?1) FROM experiments WHERE key >= ?1 AND key < ?2")?
+            .query_row([first, first + (1 << KEY_BITS) - 1], |row| row.get(0))?;
+        Ok(key)
+    }
+
+    fn insert(&self, conn: &Connection, key: i64, end: Ended<'_>) -> Result<ExperimentId, Trouble> {
         let attempt: u32 = conn
             .prepare_cached("SELECT ifnull(max(attempt), 0) + 1 FROM experiments WHERE name = ?1")?
             .query_row([&self.name], |row| row.get(0))?;
         let number = conn
             .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = 'number' RETURNING value")?
             .query_row([], |row| row.get::<_, u64>(0))?;
-        let first = first_key(self.at);
-        let key: i64 = conn
-            .prepare_cached("SELECT ifnull(max(key) + 1, ?1) FROM experiments WHERE key >= ?1 AND key < ?2")?
-            .query_row([first, first + (1 << KEY_BITS) - 1], |row| row.get(0))?;
+        let diagnosis = end.diagnosis;
         conn.prepare_cached(
-            "INSERT INTO experiments (key, number, name, attempt, type, status, command, cwd, owner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO experiments (key, number, name, attempt, type, status, command, cwd, owner, ended_at, exit,
+               wall_us, peak_memory, reason, log, log_note, cpu_us, category, severity, origin, signature, nanodollars)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+               ?22)",
         )?
         .execute(params![
             key,
@@ -76,22 +119,86 @@ impl NewRow {
             self.name,
             attempt,
             self.experiment_type,
-            self.status.as_str(),
+            end.status.as_str(),
             to_json(&self.command),
             self.cwd,
             self.owner,
+            end.at.map(Timestamp::as_millisecond),
+            end.exit.map(to_json),
+            end.exit.map(|e| micros(e.wall)),
+            end.exit.and_then(memory),
+            end.reason,
+            end.log.as_ref().map(LogId::as_bytes),
+            end.log_note,
+            end.exit.and_then(|e| e.cpu).map(micros),
+            diagnosis.map_or("", |d| d.failure_category.as_str()),
+            diagnosis.map_or("", |d| d.severity.as_str()),
+            diagnosis.map_or("", |d| d.origin.as_str()),
+            end.signature,
+            candidates::nanodollars(diagnosis.and_then(|d| d.cost_usd).unwrap_or(0.0)),
         ])?;
-        let words = Words { status: Some(self.status), ..Words::default() };
+        Ok(ExperimentId::new(self.name.clone(), attempt, number))
+    }
+
+    /// One that has ended already, in one step: each change of its words would move the counts.
+    fn insert_ended(
+        &self,
+        conn: &Connection,
+        diagnosis: Option<&Diagnosis>,
+        end: Ended<'_>,
+    ) -> Result<(ExperimentId, Settled), Trouble> {
+        let key = self.free_key(conn)?;
+        let settled = settle(conn, key, diagnosis)?;
+        let diagnosis = settled.diagnosis.as_ref();
+        let status = end.status;
+        let id = self.insert(conn, key, Ended { signature: settled.signature, diagnosis, ..end })?;
+        if let Some(diagnosis) = diagnosis {
+            keep_diagnosis(conn, key, diagnosis)?;
+        }
+        let words = Words::of(status, diagnosis);
+        self.index(conn, key, diagnosis.map_or("", |d| &d.root_cause), &words)?;
+        Ok((id, settled))
+    }
+
+    fn index(&self, conn: &Connection, key: i64, cause: &str, words: &Words) -> Result<(), Trouble> {
         let command = self.command.join(" ");
         index(
             conn,
             key,
             &Searched { name: &self.name, kind: &self.experiment_type, command: &command },
-            "",
-            &words,
-        )?;
-        Ok((key, ExperimentId::new(self.name, attempt, number)))
+            cause,
+            words,
+        )
     }
+}
+
+fn memory(exit: &Exit) -> Option<i64> {
+    exit.peak_memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+/// Begins and ends one.
+pub(super) fn record(
+    conn: &Connection,
+    folder: &LogFolder,
+    new: NewExperiment,
+    outcome: &Outcome,
+) -> Result<ExperimentId, Trouble> {
+    let row = NewRow::of(new)?;
+    if outcome.status == Status::Running {
+        return Err(Error::StillRunning { id: row.name }.into());
+    }
+    let (log, log_note) = keep_log(conn, folder, outcome.log.as_ref(), outcome.ended_at)?;
+    let end = Ended {
+        status: outcome.status,
+        at: Some(outcome.ended_at),
+        exit: outcome.exit.as_ref(),
+        reason: outcome.reason.as_deref(),
+        log,
+        log_note,
+        ..Ended::default()
+    };
+    let (id, _) = row.insert_ended(conn, outcome.diagnosis.as_ref(), end)?;
+    Ok(id)
 }
 
 pub(super) fn finish(
@@ -157,14 +264,12 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
         cwd: String::new(),
         owner: None,
         at: failure.at,
-        // until the end of this commit: what has ended is counted with each change
-        status: Status::Running,
     };
-    let (key, id) = row.insert(conn)?;
-    let (log, note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
-    set_end(conn, key, failure.exit.as_ref(), None, failure.reason.as_deref(), log.as_ref(), note)?;
-    let corrected = set_diagnosis(conn, key, Status::Failed, Some(&failure.diagnosis))?;
-    Ok(SavedAs { id, replaced: false, corrected })
+    let (log, log_note) = keep_log(conn, folder, failure.log.as_ref(), failure.at)?;
+    let (exit, reason) = (failure.exit.as_ref(), failure.reason.as_deref());
+    let end = Ended { status: Status::Failed, exit, reason, log, log_note, ..Ended::default() };
+    let (id, settled) = row.insert_ended(conn, Some(&failure.diagnosis), end)?;
+    Ok(SavedAs { id, replaced: false, corrected: settled.corrected() })
 }
 
 /// How an experiment ended, apart from its verdict.
@@ -186,7 +291,7 @@ fn set_end(
         at.map(Timestamp::as_millisecond),
         exit.map(to_json),
         exit.map(|e| micros(e.wall)),
-        exit.and_then(|e| e.peak_memory).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        exit.and_then(memory),
         reason,
         log.map(LogId::as_bytes),
         note,
@@ -227,14 +332,23 @@ pub(super) fn find(conn: &Connection, id: &ExperimentId) -> Result<(i64, String,
     Ok(found.ok_or_else(|| Error::NotFound { text: id.to_string() })?)
 }
 
-/// Status and diagnosis of an experiment, or that it has none; with everything that is found by them. What people said
-/// of the signature counts over what is given; answers what came of it, if that is something else.
-pub(super) fn set_diagnosis(
-    conn: &Connection,
-    key: i64,
-    status: Status,
-    diagnosis: Option<&Diagnosis>,
-) -> Result<Option<Box<Diagnosis>>, Trouble> {
+/// A diagnosis as it is kept.
+struct Settled {
+    diagnosis: Option<Diagnosis>,
+    /// `signatures.id`
+    signature: Option<i64>,
+    /// It is another than was given.
+    changed: bool,
+}
+
+impl Settled {
+    fn corrected(self) -> Option<Box<Diagnosis>> {
+        self.diagnosis.filter(|_| self.changed).map(Box::new)
+    }
+}
+
+/// What people said of the signature counts over what is given.
+fn settle(conn: &Connection, key: i64, diagnosis: Option<&Diagnosis>) -> Result<Settled, Trouble> {
     let mut settled = diagnosis.cloned();
     let (mut signature, mut changed) = (None, false);
     if let Some(d) = &mut settled {
@@ -251,14 +365,20 @@ pub(super) fn set_diagnosis(
         }
         signature = Some(id);
     }
-    let diagnosis = settled.as_ref();
-    let words = Words {
-        status: Some(status),
-        category: diagnosis.map(|d| d.failure_category),
-        severity: diagnosis.map(|d| d.severity),
-        origin: diagnosis.map(|d| d.origin),
-        signature: diagnosis.map(|d| d.signature.clone()),
-    };
+    Ok(Settled { diagnosis: settled, signature, changed })
+}
+
+/// Status and diagnosis of an experiment, or that it has none; with everything that is found by them. Answers what came of
+/// the diagnosis, if that is something else than was given.
+pub(super) fn set_diagnosis(
+    conn: &Connection,
+    key: i64,
+    status: Status,
+    diagnosis: Option<&Diagnosis>,
+) -> Result<Option<Box<Diagnosis>>, Trouble> {
+    let settled = settle(conn, key, diagnosis)?;
+    let diagnosis = settled.diagnosis.as_ref();
+    let words = Words::of(status, diagnosis);
     // in one step, since each change of a word moves the counts
     conn.prepare_cached(
         "UPDATE experiments SET status = ?2, category = ?3, severity = ?4, origin = ?5, signature = ?6,
@@ -270,29 +390,14 @@ pub(super) fn set_diagnosis(
         words.category.map_or("", |c| c.as_str()),
         words.severity.map_or("", |s| s.as_str()),
         words.origin.map_or("", |o| o.as_str()),
-        signature,
+        settled.signature,
         candidates::nanodollars(diagnosis.and_then(|d| d.cost_usd).unwrap_or(0.0)),
     ])?;
     match diagnosis {
         None => {
             conn.prepare_cached("DELETE FROM diagnoses WHERE key = ?1")?.execute([key])?;
         }
-        Some(d) => {
-            conn.prepare_cached(
-                "INSERT OR REPLACE INTO diagnoses
-                 (key, root_cause, fix_suggestion, confidence, retryable, rule, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                key,
-                d.root_cause,
-                d.fix_suggestion,
-                if d.confidence.is_finite() { d.confidence } else { 0.0 },
-                d.retryable,
-                d.provenance.rule,
-                to_json(d)
-            ])?;
-        }
+        Some(diagnosis) => keep_diagnosis(conn, key, diagnosis)?,
     }
     let (name, kind, command): (String, String, String) = conn
         .prepare_cached("SELECT name, type, command FROM experiments WHERE key = ?1")?
@@ -300,7 +405,24 @@ pub(super) fn set_diagnosis(
     let command = serde_json::from_str::<Vec<String>>(&command).unwrap_or_default().join(" ");
     let searched = Searched { name: &name, kind: &kind, command: &command };
     index(conn, key, &searched, diagnosis.map_or("", |d| &d.root_cause), &words)?;
-    Ok(settled.filter(|_| changed).map(Box::new))
+    Ok(settled.corrected())
+}
+
+fn keep_diagnosis(conn: &Connection, key: i64, d: &Diagnosis) -> Result<(), Trouble> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO diagnoses (key, root_cause, fix_suggestion, confidence, retryable, rule, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        key,
+        d.root_cause,
+        d.fix_suggestion,
+        if d.confidence.is_finite() { d.confidence } else { 0.0 },
+        d.retryable,
+        d.provenance.rule,
+        to_json(d)
+    ])?;
+    Ok(())
 }
 
 struct Searched<'a> {
@@ -351,70 +473,6 @@ fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Resu
     let id = conn.last_insert_rowid();
     conn.prepare_cached("INSERT INTO causes (rowid, words) VALUES (?1, ?2)")?.execute(params![id, words])?;
     Ok(id)
-}
-
-/// Makes a written log one that an experiment may refer to. If that fails, the experiment does without and says so.
-fn keep_log(
-    conn: &Connection,
-    folder: &LogFolder,
-    log: Option<&Log>,
-    at: Timestamp,
-) -> Result<(Option<LogId>, Option<String>), Trouble> {
-    let Some(log) = log else { return Ok((None, None)) };
-    let note = log.note().map(str::to_owned);
-    let Some(kept) = log.kept() else { return Ok((None, note)) };
-    let facts = &kept.facts;
-    let is_file: Option<bool> = conn
-        .prepare_cached("SELECT data IS NULL FROM logs WHERE id = ?1")?
-        .query_row([facts.id.as_bytes()], |row| row.get(0))
-        .optional()?;
-    if is_file != Some(false)
-        && let LogData::File(partial) = &kept.data
-        && let Err(e) = folder.adopt(partial, &facts.id)
-    {
-        let note = format!("the log could not be kept ({e})");
-        return Ok((None, Some(note)));
-    }
-    let data = match &kept.data {
-        LogData::Inline(bytes) => Some(bytes),
-        LogData::File(_) => None,
-    };
-    conn.prepare_cached(
-        "INSERT INTO logs (id, bytes, stored, added_at, data) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (id) DO UPDATE SET added_at = max(added_at, excluded.added_at)",
-    )?
-    .execute(params![
-        facts.id.as_bytes(),
-        facts.bytes,
-        facts.stored_bytes,
-        at.as_millisecond(),
-        data,
-    ])?;
-    Ok((Some(facts.id), note))
-}
-
-/// Removes a log if no experiment refers to it any more; says how many bytes that freed.
-pub(super) fn drop_unused_log(
-    conn: &Connection,
-    folder: &LogFolder,
-    id: &LogId,
-) -> Result<Option<u64>, Trouble> {
-    let used: bool = conn
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM experiments WHERE log = ?1)")?
-        .query_row([id.as_bytes()], |row| row.get(0))?;
-    if used {
-        return Ok(None);
-    }
-    let freed: Option<(u64, bool)> = conn
-        .prepare_cached("DELETE FROM logs WHERE id = ?1 RETURNING stored, data IS NULL")?
-        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    // inside the commit, so that nobody can begin to refer to the file in between; one that can't be removed now is a
-    // stray that the next clean-up finds, and reports if it can't either
-    if let Some((_, true)) = freed {
-        let _ = folder.remove(id);
-    }
-    Ok(freed.map(|(stored, _)| stored))
 }
 
 /// What is written here can always be written: strings, numbers, and maps with words for keys.

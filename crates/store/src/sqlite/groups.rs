@@ -110,25 +110,16 @@ fn group(conn: &Connection, id: i64, now: Timestamp, whole: bool) -> Result<Grou
         let sql = "SELECT signature FROM signatures WHERE id = ?1";
         group.members.push(conn.prepare_cached(sql)?.query_row([member], |row| row.get(0))?);
     }
-    let today = now.as_millisecond().div_euclid(86_400_000);
     let mut newest = None;
     for member in members {
-        let mut sums = conn.prepare_cached(
-            "SELECT ifnull(sum(count), 0), ifnull(sum(wall_us), 0), ifnull(sum(nanodollars), 0) FROM losses
-             WHERE scope = '' AND hours = ?1 AND start = ?2 AND signature = ?3",
-        )?;
-        let mut sum = |hours: i64, start: i64| {
-            sums.query_row([hours, start, member], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-            })
-        };
-        let (_, wall, nanodollars) = sum(0, 0)?;
+        let sums = conn
+            .prepare_cached("SELECT wall_us, nanodollars FROM daily WHERE signature = ?1 AND day = -1")?
+            .query_row([member], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        let (wall, nanodollars) = sums.unwrap_or_default();
         group.wall += Duration::from_micros(wall.max(0).unsigned_abs());
         group.dollars += nanodollars as f64 / 1e9;
-        for (day, count) in group.trend.iter_mut().enumerate() {
-            let start = today - (TREND_DAYS - 1 - day) as i64;
-            *count += sum(24, start)?.0.max(0).unsigned_abs();
-        }
+        add_trend(conn, member, now, &mut group.trend)?;
         let sql = "SELECT max(key) FROM experiments WHERE signature = ?1";
         newest =
             newest.max(conn.prepare_cached(sql)?.query_row([member], |row| row.get::<_, Option<i64>>(0))?);
@@ -140,6 +131,33 @@ fn group(conn: &Connection, id: i64, now: Timestamp, whole: bool) -> Result<Grou
         group.passed_after = related::signature(conn, &group.signature)?.and_then(|stats| stats.passed_after);
     }
     Ok(group)
+}
+
+/// How often a signature failed on each of the last days, today last.
+fn add_trend(conn: &Connection, id: i64, now: Timestamp, trend: &mut [u64]) -> Result<(), Trouble> {
+    let today = now.as_millisecond().div_euclid(86_400_000);
+    let first = today - (trend.len() as i64 - 1);
+    let mut statement =
+        conn.prepare_cached("SELECT day, count FROM daily WHERE signature = ?1 AND day >= ?2 AND day <= ?3")?;
+    let mut rows = statement.query([id, first.max(0), today])?;
+    while let Some(row) = rows.next()? {
+        let day: i64 = row.get(0)?;
+        if let Some(count) = usize::try_from(day - first).ok().and_then(|day| trend.get_mut(day)) {
+            *count += row.get::<_, i64>(1)?.max(0).unsigned_abs();
+        }
+    }
+    Ok(())
+}
+
+/// The same of the whole group that a signature belongs to.
+pub(super) fn trend_of(conn: &Connection, signature: &str, now: Timestamp) -> Result<Vec<u64>, Trouble> {
+    let mut trend = vec![0; TREND_DAYS];
+    if let Some(lead) = lead_of(conn, signature)? {
+        for member in members(conn, lead)? {
+            add_trend(conn, member, now, &mut trend)?;
+        }
+    }
+    Ok(trend)
 }
 
 pub(super) fn decide(

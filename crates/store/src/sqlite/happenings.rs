@@ -61,7 +61,7 @@ pub(super) fn series(
     if by == By::Type {
         for scope in types(conn)? {
             let mut statement = conn.prepare_cached(
-                "SELECT start, count FROM losses WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start <= ?4",
+                "SELECT start, count FROM sums WHERE scope = ?1 AND hours = ?2 AND start >= ?3 AND start <= ?4",
             )?;
             let mut rows = statement.query(params![scope, hours, first, last])?;
             while let Some(row) = rows.next()? {
@@ -99,7 +99,7 @@ fn types(conn: &Connection) -> Result<Vec<String>, Trouble> {
     let mut all: Vec<String> = Vec::new();
     let mut after = "type:".to_owned();
     while all.len() < TYPES {
-        let sql = "SELECT scope FROM losses WHERE scope > ?1 AND scope < 'type;' ORDER BY scope LIMIT 1";
+        let sql = "SELECT scope FROM sums WHERE scope > ?1 AND scope < 'type;' ORDER BY scope LIMIT 1";
         let Some(next) =
             conn.prepare_cached(sql)?.query_row([&after], |row| row.get::<_, String>(0)).optional()?
         else {

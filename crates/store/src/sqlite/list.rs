@@ -1,15 +1,18 @@
-//! Pages of the list, newest first: always by an index, whatever the filter, and with totals that need no counting.
+//! Pages of the list: always by an index, whatever the filter, and with totals that need no counting.
 
 use std::time::Duration;
 
 use coroner_diagnosis::{Category, Origin, Severity};
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::candidates::NANO;
 use super::experiments::moment;
+use super::merge::{By, Stretch, merged, start};
 use super::text::{Words, expression};
 use super::{Trouble, lookup};
-use crate::query::{COUNTED, Cursor};
-use crate::{Analysis, Listed, LogId, Page, Query, Status};
+use crate::order::{Cursor, category_rank, severity_rank};
+use crate::query::{COUNTED, SORTED};
+use crate::{Analysis, Listed, LogId, Page, Query, Sort, SortBy, Status};
 
 /// How many experiments have one combination of words. There are some hundred combinations at most.
 pub(super) struct Facet {
@@ -48,110 +51,265 @@ pub(super) fn facets(conn: &Connection) -> rusqlite::Result<Vec<Facet>> {
         .collect()
 }
 
-/// Keys of a page and one more, and how many there are on all pages.
-struct Found {
-    keys: Vec<i64>,
+pub(super) fn running(facets: &[Facet]) -> u64 {
+    facets.iter().filter(|f| f.status == Some(Status::Running)).map(|f| f.count).sum()
+}
+
+/// What fits a query, and how many there are on all pages.
+struct Fitting<'a> {
+    what: What<'a>,
     total: u64,
     at_least: bool,
 }
 
-impl Found {
-    const NOTHING: Self = Self { keys: Vec::new(), total: 0, at_least: false };
+enum What<'a> {
+    Nothing,
+    /// Everything.
+    All(&'a [Facet]),
+    /// Combinations of words.
+    Facets(Vec<&'a Facet>),
+    /// Combinations of words of one signature.
+    Signature(i64, Vec<Facet>),
+    /// Words that were typed, and filters.
+    Search {
+        typed: &'a str,
+        as_beginnings: bool,
+        words: Words,
+    },
+}
 
-    /// What was counted up to one more than [`COUNTED`].
-    fn counted(keys: Vec<i64>, counted: u64) -> Self {
-        Self { keys, total: counted.min(COUNTED), at_least: counted > COUNTED }
-    }
+/// A part of a list, sorted in itself and standing before the next.
+struct Part {
+    stretches: Vec<Stretch>,
+    by: By,
+    descending: bool,
+    /// What all of them are sorted by, if that is one value.
+    value: Option<Option<i64>>,
 }
 
 pub(super) fn page(conn: &Connection, query: &Query) -> Result<Page, Trouble> {
     let cursor = query.cursor()?;
-    let before = cursor.map_or(i64::MAX, |cursor| cursor.key);
-    let size = query.page_size();
+    let (size, sort) = (query.page_size(), query.sort);
     let facets = facets(conn)?;
     let as_beginnings = match (query.typed(), cursor) {
         (_, Some(cursor)) => cursor.as_beginnings,
         (Some(typed), None) => !occur(conn, typed)?,
         (None, None) => false,
     };
-    let found = match (query.typed(), &query.signature) {
-        (Some(typed), _) => searched(conn, query, typed, as_beginnings, before, size + 1)?,
-        (None, Some(signature)) => of_signature(conn, query, signature, before, size + 1)?,
-        (None, None) => of_facets(conn, query, &facets, before, size + 1)?,
+    let fitting = match (query.typed(), &query.signature) {
+        (Some(typed), _) => searched(conn, query, typed, as_beginnings)?,
+        (None, Some(signature)) => of_signature(conn, query, signature)?,
+        (None, None) => of_facets(query, &facets),
     };
-    let Found { mut keys, total, at_least } = found;
-    let more = keys.len() > size;
-    keys.truncate(size);
+    let has_no_index = matches!(fitting.what, What::Signature(..) | What::Search { .. })
+        && matches!(sort.by, SortBy::Duration | SortBy::Cost);
+    let mut found = match has_no_index {
+        true => newest_sorted(conn, &fitting.what, sort, cursor, size + 1)?,
+        false => sorted(conn, &fitting.what, sort, cursor, size + 1)?,
+    };
+    let more = found.len() > size;
+    found.truncate(size);
+    let cursor = |(value, key): &(Option<i64>, i64)| {
+        Cursor { sort, value: *value, key: *key, as_beginnings }.to_string()
+    };
     Ok(Page {
-        total_count: total,
-        total_is_at_least: at_least,
-        running_commands: facets.iter().filter(|f| f.status == Some(Status::Running)).map(|f| f.count).sum(),
-        next_cursor: keys.last().filter(|_| more).map(|key| Cursor { key: *key, as_beginnings }.to_string()),
-        experiments: keys.into_iter().map(|key| listed(conn, key)).collect::<Result<_, _>>()?,
+        total_count: fitting.total,
+        total_is_at_least: fitting.at_least,
+        sorted_among: Some(SORTED).filter(|most| has_no_index && fitting.total > *most),
+        running_commands: running(&facets),
+        next_cursor: found.last().filter(|_| more).map(cursor),
+        experiments: found.into_iter().map(|(_, key)| listed(conn, key)).collect::<Result<_, _>>()?,
     })
+}
+
+/// Part after part, from the cursor's place on, each with what it is sorted by.
+fn sorted(
+    conn: &Connection,
+    what: &What<'_>,
+    sort: Sort,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Vec<(Option<i64>, i64)>, Trouble> {
+    let mut all = Vec::new();
+    let mut cursor = cursor;
+    for part in parts(what, sort) {
+        let mut after = start(part.descending);
+        if let Some(place) = cursor {
+            let reached = match part.value {
+                Some(value) => value == place.value,
+                None => place.value.is_some(),
+            };
+            if !reached {
+                continue;
+            }
+            let value = if part.value.is_some() { 0 } else { place.value.unwrap_or(0) };
+            after = (value, place.key);
+            cursor = None;
+        }
+        let found = merged(conn, &part.stretches, part.by, part.descending, after, limit - all.len())?;
+        all.extend(found.into_iter().map(|(value, key)| (part.value.unwrap_or(Some(value)), key)));
+        if all.len() >= limit {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+fn parts(what: &What<'_>, sort: Sort) -> Vec<Part> {
+    let descending = sort.newest_first();
+    let part = |by, value| Part { stretches: what.stretches(|_| true), by, descending, value };
+    match sort.by {
+        SortBy::Started => match what {
+            What::All(_) => {
+                vec![Part { stretches: vec![Stretch::All], by: By::Key, descending, value: Some(None) }]
+            }
+            _ => vec![part(By::Key, Some(None))],
+        },
+        SortBy::Duration => vec![part(By::Wall, None), part(By::NoWall, Some(None))],
+        SortBy::Cost => vec![part(By::Cost, None)],
+        SortBy::Severity | SortBy::Category => {
+            let of = |(category, severity, _): (Category, Severity, Origin)| match sort.by {
+                SortBy::Severity => severity_rank(severity),
+                _ => category_rank(category),
+            };
+            let word = |value: Option<i64>| Part {
+                stretches: match what {
+                    What::Search { typed, as_beginnings, words } => {
+                        let words = words.with(sort.by, value);
+                        let expression = words.and_then(|words| expression(typed, *as_beginnings, &words));
+                        expression.map(Stretch::Search).into_iter().collect()
+                    }
+                    _ => what.stretches(|facet| facet.verdict().map(of) == value),
+                },
+                by: By::Key,
+                descending,
+                value: Some(value),
+            };
+            sort.words_in_order().into_iter().map(word).collect()
+        }
+    }
+}
+
+impl What<'_> {
+    fn stretches(&self, which: impl Fn(&Facet) -> bool) -> Vec<Stretch> {
+        let words = |facet: &Facet| Stretch::Words(facet.words.clone());
+        match self {
+            What::Nothing => Vec::new(),
+            What::All(facets) => facets.iter().filter(|facet| which(facet)).map(words).collect(),
+            What::Facets(facets) => facets.iter().filter(|facet| which(facet)).map(|f| words(f)).collect(),
+            What::Signature(id, facets) => {
+                let facets = facets.iter().filter(|facet| which(facet));
+                facets.map(|facet| Stretch::Signature(*id, facet.words.clone())).collect()
+            }
+            What::Search { typed, as_beginnings, words } => {
+                expression(typed, *as_beginnings, words).map(Stretch::Search).into_iter().collect()
+            }
+        }
+    }
+}
+
+/// Where no index is in the order that is asked for: of the newest.
+fn newest_sorted(
+    conn: &Connection,
+    what: &What<'_>,
+    sort: Sort,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Vec<(Option<i64>, i64)>, Trouble> {
+    let newest = merged(conn, &what.stretches(|_| true), By::Key, true, start(true), SORTED as usize)?;
+    let mut statement = conn.prepare_cached("SELECT wall_us, nanodollars FROM experiments WHERE key = ?1")?;
+    let mut all = Vec::with_capacity(newest.len());
+    for (_, key) in newest {
+        let column = if sort.by == SortBy::Duration { 0 } else { 1 };
+        all.push((statement.query_row([key], |row| row.get::<_, Option<i64>>(column))?, key));
+    }
+    // what has no value is last, whichever way round
+    let compare = |a: &(Option<i64>, i64), b: &(Option<i64>, i64)| {
+        let order = (a.0, a.1).cmp(&(b.0, b.1));
+        let order = if sort.descending { order.reverse() } else { order };
+        a.0.is_none().cmp(&b.0.is_none()).then(order)
+    };
+    all.sort_unstable_by(compare);
+    if let Some(cursor) = cursor {
+        let place = (cursor.value, cursor.key);
+        all.retain(|it| compare(it, &place).is_gt());
+    }
+    all.truncate(limit);
+    Ok(all)
 }
 
 /// Only status, category, severity, origin: each combination that occurs is a stretch of one index, and its total is
-/// known. The newest of all are among the newest of each.
-fn of_facets(
-    conn: &Connection,
-    query: &Query,
-    facets: &[Facet],
-    before: i64,
-    limit: usize,
-) -> Result<Found, Trouble> {
+/// known.
+fn of_facets<'a>(query: &Query, facets: &'a [Facet]) -> Fitting<'a> {
     let fitting: Vec<_> = facets.iter().filter(|facet| facet.fits(query)).collect();
     let total = fitting.iter().map(|facet| facet.count).sum();
-    if fitting.len() == facets.len() {
-        let sql = "SELECT key FROM experiments WHERE key < ?1 ORDER BY key DESC LIMIT ?2";
-        return Ok(Found { keys: keys(conn, sql, params![before, limit])?, total, at_least: false });
-    }
-    let mut all = Vec::new();
-    for Facet { words: [status, category, severity, origin], .. } in fitting {
-        let sql = "SELECT key FROM experiments WHERE status = ?1 AND category = ?2 AND severity = ?3 AND origin = ?4
-                   AND key < ?5 ORDER BY key DESC LIMIT ?6";
-        all.extend(keys(conn, sql, params![status, category, severity, origin, before, limit])?);
-    }
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    all.truncate(limit);
-    Ok(Found { keys: all, total, at_least: false })
+    let what = if fitting.len() == facets.len() { What::All(facets) } else { What::Facets(fitting) };
+    Fitting { what, total, at_least: false }
 }
 
-/// Those of one signature. They nearly always share their other words too, so checking these row by row costs nothing.
-fn of_signature(
-    conn: &Connection,
-    query: &Query,
-    signature: &str,
-    before: i64,
-    limit: usize,
-) -> Result<Found, Trouble> {
+/// Those of one signature. They nearly always share their other words too.
+fn of_signature<'a>(conn: &Connection, query: &Query, signature: &str) -> Result<Fitting<'a>, Trouble> {
     let known = conn
         .prepare_cached("SELECT id, count FROM signatures WHERE signature = ?1")?
-        .query_row([signature], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
-    let (id, count) = match known {
-        Ok(known) => known,
-        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Found::NOTHING),
-        Err(e) => return Err(e.into()),
+        .query_row([signature], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, count)) = known else {
+        return Ok(Fitting { what: What::Nothing, total: 0, at_least: false });
     };
-    let words = (
-        query.status.map(Status::as_str),
-        query.category.map(Category::as_str),
-        query.severity.map(Severity::as_str),
-        query.origin.map(Origin::as_str),
-    );
-    let sql = "SELECT key FROM experiments WHERE signature = ?1 AND key < ?2
-               AND (?3 IS NULL OR status = ?3) AND (?4 IS NULL OR category = ?4)
-               AND (?5 IS NULL OR severity = ?5) AND (?6 IS NULL OR origin = ?6)
-               ORDER BY key DESC LIMIT ?7";
-    let found = |before, limit| {
-        let (status, category, severity, origin) = words;
-        keys(conn, sql, params![id, before, status, category, severity, origin, limit])
-    };
-    let keys = found(before, limit)?;
-    Ok(match words {
-        (None, None, None, None) => Found { keys, total: count, at_least: false },
-        _ => Found::counted(keys, found(i64::MAX, COUNTED as usize + 1)?.len() as u64),
-    })
+    let all = facets_of(conn, id)?;
+    let every = all.len();
+    let mut fitting: Vec<_> = all.into_iter().filter(|facet| facet.fits(query)).collect();
+    if fitting.len() == every {
+        return Ok(Fitting { what: What::Signature(id, fitting), total: count, at_least: false });
+    }
+    let mut total = 0;
+    for facet in &mut fitting {
+        let [status, category, severity, origin] = &facet.words;
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM experiments WHERE signature = ?1 AND status = ?2
+                   AND category = ?3 AND severity = ?4 AND origin = ?5 LIMIT ?6)";
+        total += conn
+            .prepare_cached(sql)?
+            .query_row(params![id, status, category, severity, origin, COUNTED + 1], |row| {
+                row.get::<_, u64>(0)
+            })?;
+    }
+    let what = What::Signature(id, fitting);
+    Ok(Fitting { what, total: total.min(COUNTED), at_least: total > COUNTED })
+}
+
+/// The combinations of words that occur in one signature: from one to the next, without looking at what lies between.
+fn facets_of(conn: &Connection, signature: i64) -> Result<Vec<Facet>, Trouble> {
+    // the next with the same first three words; if there is none, with the same first two; and so on
+    const NEXT: [&str; 4] = [
+        "status = ?2 AND category = ?3 AND severity = ?4 AND origin > ?5",
+        "status = ?2 AND category = ?3 AND severity > ?4 AND ?5 = ?5",
+        "status = ?2 AND category > ?3 AND ?4 = ?4 AND ?5 = ?5",
+        "status > ?2 AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5",
+    ];
+    let mut all: Vec<Facet> = Vec::new();
+    let mut last = [const { String::new() }; 4];
+    loop {
+        let mut next: Option<[String; 4]> = None;
+        for filter in NEXT {
+            let sql = format!(
+                "SELECT status, category, severity, origin FROM experiments WHERE signature = ?1 AND {filter}
+                 ORDER BY status, category, severity, origin LIMIT 1"
+            );
+            let [status, category, severity, origin] = &last;
+            next = conn
+                .prepare_cached(&sql)?
+                .query_row(params![signature, status, category, severity, origin], |row| {
+                    Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
+                })
+                .optional()?;
+            if next.is_some() {
+                break;
+            }
+        }
+        let Some(next) = next else { return Ok(all) };
+        all.push(Facet::new(next.clone(), 0));
+        last = next;
+    }
 }
 
 /// Does any experiment, whatever the filters, have all of these as whole words?
@@ -162,32 +320,28 @@ fn occur(conn: &Connection, typed: &str) -> Result<bool, Trouble> {
 }
 
 /// Those in which words occur, filters included: answered by the word index alone, which is in the list's order.
-fn searched(
+fn searched<'a>(
     conn: &Connection,
     query: &Query,
-    typed: &str,
+    typed: &'a str,
     as_beginnings: bool,
-    before: i64,
-    limit: usize,
-) -> Result<Found, Trouble> {
+) -> Result<Fitting<'a>, Trouble> {
     let words = Words {
         status: query.status,
         category: query.category,
         severity: query.severity,
         origin: query.origin,
         signature: query.signature.clone(),
+        ..Words::default()
     };
-    let Some(expression) = expression(typed, as_beginnings, &words) else { return Ok(Found::NOTHING) };
-    let sql = "SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 ORDER BY rowid DESC LIMIT ?3";
-    let found = keys(conn, sql, params![expression, before, limit])?;
-    let total = conn
+    let Some(expression) = expression(typed, as_beginnings, &words) else {
+        return Ok(Fitting { what: What::Nothing, total: 0, at_least: false });
+    };
+    let total: u64 = conn
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ?1 LIMIT ?2)")?
         .query_row(params![expression, COUNTED + 1], |row| row.get(0))?;
-    Ok(Found::counted(found, total))
-}
-
-fn keys(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<i64>, Trouble> {
-    Ok(conn.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let what = What::Search { typed, as_beginnings, words };
+    Ok(Fitting { what, total: total.min(COUNTED), at_least: total > COUNTED })
 }
 
 /// One experiment as the list shows it.
@@ -196,7 +350,7 @@ pub(super) fn listed(conn: &Connection, key: i64) -> Result<Listed, Trouble> {
         .prepare_cached(
             "SELECT e.key, e.number, e.name, e.attempt, e.status, e.type, e.command, e.wall_us, e.peak_memory, e.log,
                     e.category, e.severity, e.origin, s.signature,
-                    d.root_cause, d.fix_suggestion, d.confidence, d.retryable, d.rule
+                    d.root_cause, d.fix_suggestion, d.confidence, d.retryable, d.rule, e.nanodollars
              FROM experiments e LEFT JOIN diagnoses d ON d.key = e.key LEFT JOIN signatures s ON s.id = e.signature
              WHERE e.key = ?1",
         )?
@@ -226,6 +380,7 @@ pub(super) fn listed(conn: &Connection, key: i64) -> Result<Listed, Trouble> {
                 command: lookup::command(row, 6)?,
                 duration: row.get::<_, Option<u64>>(7)?.map(Duration::from_micros),
                 peak_memory: row.get(8)?,
+                dollars: row.get::<_, i64>(19)? as f64 / NANO,
                 log: row.get::<_, Option<[u8; 32]>>(9)?.map(LogId::from_bytes),
                 analysis,
             })

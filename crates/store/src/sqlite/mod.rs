@@ -7,10 +7,14 @@ mod desk;
 mod experiments;
 mod groups;
 mod happenings;
+mod kept_logs;
 mod lab;
 mod ledger;
 mod list;
 mod lookup;
+#[cfg(test)]
+mod many;
+mod merge;
 mod open;
 mod people;
 mod prune;
@@ -120,6 +124,17 @@ impl Backend for Sqlite {
         self.write(move |conn| experiments::finish(conn, &folder, &id, &outcome, candidate.as_ref())).await
     }
 
+    async fn record(&self, ended: Vec<(NewExperiment, Outcome)>) -> Result<Vec<ExperimentId>, Error> {
+        let folder = self.folder.clone();
+        let all = move |conn: &Connection| {
+            ended
+                .into_iter()
+                .map(|(new, outcome)| experiments::record(conn, &folder, new, &outcome))
+                .collect()
+        };
+        self.write(all).await
+    }
+
     async fn attach(&self, id: &ExperimentId, diagnosis: Diagnosis) -> Result<(), Error> {
         let id = id.clone();
         self.write(move |conn| experiments::attach(conn, &id, &diagnosis)).await
@@ -181,6 +196,10 @@ impl Backend for Sqlite {
     async fn last_success(&self, kind: &str, command: &CommandLine) -> Result<Option<LogId>, Error> {
         let (kind, command) = (kind.to_owned(), command.clone());
         self.read(move |conn| related::last_success(conn, &kind, &command)).await
+    }
+
+    async fn totals(&self) -> Result<Summary, Error> {
+        self.read(related::totals).await
     }
 
     async fn summary(&self, from: Timestamp, to: Timestamp) -> Result<Summary, Error> {

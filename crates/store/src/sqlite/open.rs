@@ -12,7 +12,11 @@ use crate::Error;
 use crate::logs::private_folder;
 
 /// The schema that this release writes.
-pub(super) const SCHEMA: i64 = 3;
+pub(super) const SCHEMA: i64 = 4;
+
+/// KiB of the database that a connection keeps in memory; the system keeps the rest, as far as it has room.
+const WRITER_CACHE: i64 = 16 << 10;
+const READER_CACHE: i64 = 8 << 10;
 
 const SQL: &str = include_str!("schema.sql");
 
@@ -29,6 +33,10 @@ pub(super) fn for_writing(path: &Path, wait: Duration) -> Result<Connection, Err
     }
     // what was acknowledged survives a power failure
     conn.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    // what one commit of many changes need not be written twice for want of room
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
+    // what a job that fails would have to take back is kept here, and not in a file beside
+    conn.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
     match found(&conn).map_err(failed)? {
         Found { application: APPLICATION, schema: SCHEMA, .. } => {}
         Found { application: APPLICATION, schema, .. } if schema > SCHEMA => {
@@ -45,14 +53,16 @@ pub(super) fn for_writing(path: &Path, wait: Duration) -> Result<Connection, Err
 
 /// A connection that only reads.
 pub(super) fn for_reading(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, wait)
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, wait)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE)?;
+    Ok(conn)
 }
 
 fn connect(path: &Path, mode: OpenFlags, wait: Duration) -> rusqlite::Result<Connection> {
     #[cfg_attr(not(test), expect(unused_mut, reason = "only the tests listen to it"))]
     let mut conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(wait)?;
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(128);
     #[cfg(test)]
     crate::conformance::plans::listen(&mut conn);
     Ok(conn)

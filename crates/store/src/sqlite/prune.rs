@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::experiments::{drop_unused_log, first_key};
+use super::experiments::first_key;
+use super::kept_logs::drop_unused_log;
 use super::{Sqlite, Trouble, candidates, runs};
 use crate::logs::{LogFolder, partial_is_idle};
 use crate::{Error, LogId, PassedLogs, Pruned, Retention, RunId};

@@ -8,16 +8,19 @@ use tokio::sync::Semaphore;
 use super::{Place, Trouble, open};
 use crate::Error;
 
+/// More would only take the processor from one another.
 const MOST: usize = 4;
 
 pub(super) struct Readers {
+    /// Looks at nothing but whether something was written: that number means something to one connection alone.
+    watch: Mutex<Option<Connection>>,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
 }
 
 impl Readers {
     pub(super) fn new() -> Self {
-        Self { idle: Arc::default(), permits: Arc::new(Semaphore::new(MOST)) }
+        Self { watch: Mutex::default(), idle: Arc::default(), permits: Arc::new(Semaphore::new(MOST)) }
     }
 
     /// Answers from one state of the database, whatever is being written meanwhile.
@@ -50,9 +53,26 @@ impl Readers {
         }
     }
 
+    /// Another number after each commit of anybody. Looks into memory that is shared with the other processes.
+    pub(super) fn version(&self, place: &Place) -> Result<i64, Error> {
+        let failed = |e| Error::sqlite(&place.path, place.wait, e);
+        if self.permits.is_closed() {
+            return Err(Error::Closed);
+        }
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let conn = match watch.take() {
+            Some(conn) => conn,
+            None => open::for_reading(&place.path, place.wait).map_err(failed)?,
+        };
+        let version = conn.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(failed);
+        *watch = Some(conn);
+        version
+    }
+
     /// Closes what is open: the last connection to close tidies up the files beside the database.
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -201,6 +201,15 @@ pub(super) fn last_success(
     Ok(log.map(LogId::from_bytes))
 }
 
+pub(super) fn totals(conn: &Connection) -> Result<Summary, Trouble> {
+    let mut totals = Summary::over(Timestamp::UNIX_EPOCH, Timestamp::now());
+    for facet in list::facets(conn)? {
+        // a word of a later release: it has an end of some kind
+        totals.add(facet.status.unwrap_or(crate::Status::Lost), facet.verdict(), facet.count);
+    }
+    Ok(totals)
+}
+
 /// From the counts of whole days, and of the hours before the first and after the last of them.
 pub(super) fn summary(conn: &Connection, from: Timestamp, to: Timestamp) -> Result<Summary, Trouble> {
     let mut summary = Summary::over(from, to);

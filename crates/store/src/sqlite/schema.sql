@@ -452,3 +452,72 @@ CREATE TABLE tokens (
   last_used INTEGER,                     -- milliseconds, to the minute
   revoked_at INTEGER                     -- milliseconds
 );
+
+-- v 4
+
+-- What the table is sorted by, within each combination of words; and the combinations that a signature has.
+CREATE INDEX by_words_and_time ON experiments (status, category, severity, origin, wall_us);
+CREATE INDEX by_words_and_cost ON experiments (status, category, severity, origin, nanodollars);
+CREATE INDEX by_signature_and_words ON experiments (signature, status, category, severity, origin)
+  WHERE signature IS NOT NULL;
+
+-- What failures that are reported when they are over move, in one step.
+CREATE TRIGGER failure_begins_in_its_group AFTER INSERT ON experiments WHEN new.signature IS NOT NULL BEGIN
+  INSERT INTO groups (id, first_seen, last_key) VALUES (new.signature, new.key >> 21, new.key) ON CONFLICT DO NOTHING;
+  UPDATE groups SET
+    reopened_at = CASE WHEN state = 'resolved' AND new.key >> 21 > decided_at THEN new.key >> 21 ELSE reopened_at END,
+    state = CASE
+      WHEN state = 'resolved' AND new.key >> 21 > decided_at THEN 'open'
+      WHEN state = 'muted' AND new.key >> 21 > muted_until THEN 'open'
+      ELSE state END,
+    count = count + 1, first_seen = min(first_seen, new.key >> 21), last_key = max(last_key, new.key)
+    WHERE id = (SELECT ifnull(lead, id) FROM groups WHERE id = new.signature);
+END;
+CREATE TRIGGER end_at_once_is_a_change AFTER INSERT ON experiments WHEN new.status <> 'running' BEGIN
+  INSERT INTO changes (key, what) VALUES (new.key, 'ended');
+END;
+
+-- `losses` without the causes: what a month has cost is a few hundred rows, however many causes it had.
+CREATE TABLE sums (
+  scope TEXT NOT NULL,
+  hours INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  status TEXT NOT NULL, category TEXT NOT NULL, origin TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  wall_us INTEGER NOT NULL,
+  cpu_us INTEGER NOT NULL,
+  nanodollars INTEGER NOT NULL,
+  PRIMARY KEY (scope, hours, start, status, category, origin)
+) WITHOUT ROWID;
+-- once, from what version 3 kept
+INSERT INTO sums SELECT scope, hours, start, status, category, origin, sum(count), sum(wall_us), sum(cpu_us),
+  sum(nanodollars) FROM losses GROUP BY scope, hours, start, status, category, origin;
+CREATE TRIGGER summed INSTEAD OF INSERT ON book_span BEGIN
+  INSERT INTO sums VALUES (new.scope, new.hours, new.start, new.status, new.category, new.origin, new.times,
+      new.wall_us, new.cpu_us, new.nanodollars)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count, wall_us = wall_us + excluded.wall_us,
+      cpu_us = cpu_us + excluded.cpu_us, nanodollars = nanodollars + excluded.nanodollars;
+  DELETE FROM sums WHERE new.times < 0 AND scope = new.scope AND hours = new.hours AND start = new.start
+    AND status = new.status AND category = new.category AND origin = new.origin AND count = 0;
+END;
+
+-- How often each cause failed on each day, and with day -1 in all, side by side for each cause.
+CREATE TABLE daily (
+  signature INTEGER NOT NULL,            -- signatures.id
+  day INTEGER NOT NULL,                  -- since 1970, UTC; -1: all together
+  count INTEGER NOT NULL,
+  wall_us INTEGER NOT NULL,
+  nanodollars INTEGER NOT NULL,
+  PRIMARY KEY (signature, day)
+) WITHOUT ROWID;
+-- once, from what version 3 kept
+INSERT INTO daily SELECT signature, iif(hours = 0, -1, start), sum(count), sum(wall_us), sum(nanodollars) FROM losses
+  WHERE scope = '' AND hours IN (0, 24) AND signature <> 0 GROUP BY signature, iif(hours = 0, -1, start);
+CREATE TRIGGER booked_daily INSTEAD OF INSERT ON book_span
+WHEN new.scope = '' AND new.hours <> 1 AND new.signature <> 0 BEGIN
+  INSERT INTO daily VALUES (new.signature, iif(new.hours = 0, -1, new.start), new.times, new.wall_us, new.nanodollars)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count, wall_us = wall_us + excluded.wall_us,
+      nanodollars = nanodollars + excluded.nanodollars;
+  DELETE FROM daily WHERE new.times < 0 AND signature = new.signature AND day = iif(new.hours = 0, -1, new.start)
+    AND count = 0;
+END;

@@ -1,8 +1,9 @@
 //! From a person's words to an expression of the word search, in which nothing that they typed is syntax.
 
-use coroner_diagnosis::{Category, Origin, Severity};
+use coroner_diagnosis::{Category, Diagnosis, Origin, Severity};
 
-use crate::{Status, query};
+use crate::order::{category_rank, severity_rank};
+use crate::{SortBy, Status, query};
 
 /// More words than this narrow nothing down any more.
 const MOST_WORDS: usize = 32;
@@ -18,9 +19,23 @@ pub(super) struct Words {
     pub(super) severity: Option<Severity>,
     pub(super) origin: Option<Origin>,
     pub(super) signature: Option<String>,
+    /// Words of ours that must not be there.
+    pub(super) without: Vec<String>,
 }
 
 impl Words {
+    /// Those of an experiment.
+    pub(super) fn of(status: Status, diagnosis: Option<&Diagnosis>) -> Self {
+        Self {
+            status: Some(status),
+            category: diagnosis.map(|d| d.failure_category),
+            severity: diagnosis.map(|d| d.severity),
+            origin: diagnosis.map(|d| d.origin),
+            signature: diagnosis.map(|d| d.signature.clone()),
+            without: Vec::new(),
+        }
+    }
+
     /// Each as one word of letters and digits that no text of a person's can be taken for.
     pub(super) fn tokens(&self) -> Vec<String> {
         let token = |kind: &str, word: &str| {
@@ -36,6 +51,30 @@ impl Words {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+impl Words {
+    /// These, and the word that a list is sorted by; `None` if that contradicts what is asked for.
+    pub(super) fn with(&self, by: SortBy, value: Option<i64>) -> Option<Self> {
+        let mut words = self.clone();
+        match (by, value) {
+            (SortBy::Severity, Some(rank)) => {
+                let found = Severity::ALL.iter().copied().find(|word| severity_rank(*word) == rank)?;
+                (words.severity.is_none_or(|asked| asked == found)).then(|| words.severity = Some(found))?;
+            }
+            (SortBy::Category, Some(rank)) => {
+                let found = Category::ALL.iter().copied().find(|word| category_rank(*word) == rank)?;
+                (words.category.is_none_or(|asked| asked == found)).then(|| words.category = Some(found))?;
+            }
+            // a verdict has all three
+            _ => {
+                let verdict = words.severity.is_some() || words.category.is_some() || words.origin.is_some();
+                let of = |severity: &Severity| Self { severity: Some(*severity), ..Self::default() }.tokens();
+                (!verdict).then(|| words.without = Severity::ALL.iter().flat_map(of).collect())?;
+            }
+        }
+        Some(words)
     }
 }
 
@@ -55,6 +94,9 @@ pub(super) fn expression(typed: &str, as_beginnings: bool, words: &Words) -> Opt
     let mut expression = format!("{SEARCHED} : ({})", quoted.join(" AND "));
     for token in words.tokens() {
         expression.push_str(&format!(" AND words : {token}"));
+    }
+    if !words.without.is_empty() {
+        expression = format!("({expression}) NOT words : ({})", words.without.join(" OR "));
     }
     Some(expression)
 }

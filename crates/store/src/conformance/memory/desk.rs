@@ -7,11 +7,17 @@ use super::Memory;
 use crate::backend::DeskBackend;
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Replay, Role, Ruling, Step, Stretch, Token, TokenHash, TokenScope, User, Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Step, Stretch, Token, TokenHash, TokenScope, User, Votes,
 };
 
 #[async_trait]
 impl DeskBackend for Memory {
+    async fn version(&self) -> Result<i64, Error> {
+        Err(Error::Closed)
+    }
+    async fn overview(&self, _: OverviewQuery, _: Timestamp) -> Result<Overview, Error> {
+        Err(Error::Closed)
+    }
     async fn groups(&self, _: GroupQuery, _: Timestamp) -> Result<GroupPage, Error> {
         Err(Error::Closed)
     }
