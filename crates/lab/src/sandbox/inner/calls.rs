@@ -24,6 +24,8 @@ pub(super) struct Kind {
     pub(super) same_user: bool,
     /// Landlock keeps its signals among its own.
     pub(super) signals_scoped: bool,
+    /// Landlock keeps its `truncate` to its own files.
+    pub(super) truncation_scoped: bool,
     /// The command's process.
     pub(super) pid: u32,
     /// Its user and group.
@@ -261,7 +263,6 @@ const OWNERS: &[c_long] = &[
     SYS_removexattr,
     SYS_lremovexattr,
     SYS_fremovexattr,
-    SYS_truncate,
 ];
 #[cfg(target_arch = "x86_64")]
 const OWNERS_HERE: &[c_long] = &[SYS_chmod, SYS_chown, SYS_lchown, SYS_utime, SYS_utimes, SYS_futimesat];
@@ -298,6 +299,9 @@ pub(super) fn allowed(kind: Kind) -> Vec<sock_filter> {
             list.when(*call, [is(0, 0)]);
         }
         list.when(SYS_setpriority, [is(0, PRIO_PROCESS), is(1, 0)]);
+    }
+    if kind.namespaces || kind.truncation_scoped {
+        list.free(&[SYS_truncate]);
     }
     if kind.namespaces || !kind.same_user || kind.signals_scoped {
         list.free(SIGNAL);

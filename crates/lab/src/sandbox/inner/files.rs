@@ -20,7 +20,9 @@ pub(in super::super) fn version() -> i32 {
     i32::try_from(answer).unwrap_or(0).max(0)
 }
 
-/// The newest version from which signals stay inside.
+/// The first version that keeps `truncate` to what may be written.
+pub(in super::super) const SCOPES_TRUNCATION: i32 = 3;
+/// The first version from which signals stay inside.
 pub(in super::super) const SCOPES_SIGNALS: i32 = 6;
 
 fn abi(version: i32) -> ABI {

@@ -124,6 +124,7 @@ fn give_up(orders: &Orders, tell: BorrowedFd<'_>, least: i32) -> Result<(), Fail
         namespaces: orders.namespaces,
         same_user: orders.user.is_none(),
         signals_scoped: orders.files.is_some() && files::version() >= files::SCOPES_SIGNALS,
+        truncation_scoped: orders.files.is_some() && files::version() >= files::SCOPES_TRUNCATION,
         pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
         ids: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
     };
