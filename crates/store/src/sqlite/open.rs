@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Error;
@@ -63,6 +64,9 @@ fn connect(path: &Path, mode: OpenFlags, wait: Duration) -> rusqlite::Result<Con
     let mut conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(wait)?;
     conn.set_prepared_statement_cache_capacity(128);
+    // a plan does not depend on what is bound: otherwise SQLite prepares a statement anew whenever something else is bound,
+    // which takes longer than most of them
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     #[cfg(test)]
     crate::conformance::plans::listen(&mut conn);
     Ok(conn)

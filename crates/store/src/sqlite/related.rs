@@ -114,7 +114,9 @@ pub(super) fn similar(
         }
         found.truncate(limit);
     }
-    for (id, score) in alike(conn, cause, same)? {
+    // of a cause that is known the same ones are enough: comparing words is dear
+    let alike = if found.len() < limit { alike(conn, cause, same)? } else { Vec::new() };
+    for (id, score) in alike {
         if found.len() >= limit {
             break;
         }
