@@ -1,7 +1,7 @@
 //! What makes a diagnosis: the rules in force, the settings and, where one is wanted, a model; from the configuration.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -29,7 +29,7 @@ const PROGRAM_TIME: Duration = Duration::from_secs(300);
 
 /// Rules, settings and perhaps a model.
 pub(crate) struct Analyst {
-    pub(crate) rules: RuleSet,
+    rules: RwLock<RuleSet>,
     settings: Settings,
     asker: Option<Asker>,
     /// Why nobody is asked, where the network was allowed.
@@ -57,6 +57,7 @@ impl Analyst {
         store: Option<&Store>,
         runtime: Arc<Runtime>,
     ) -> Result<Self, Failed> {
+        let rules = RwLock::new(heard(context, rules, store, &runtime));
         let mut settings = settings(context);
         let asker = if offline { None } else { asker(context, store, &runtime)? };
         settings.ask = match (&asker, context.config.model.ask) {
@@ -66,6 +67,17 @@ impl Analyst {
         };
         let unasked = if offline || asker.is_some() { None } else { Some(unasked(context)) };
         Ok(Self { rules, settings, asker, unasked, runtime })
+    }
+
+    /// The rules, those that don't speak marked so.
+    pub(crate) fn rules(&self) -> RuleSet {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these rules, and no others, don't speak.
+    pub(crate) fn silence(&self, ids: &[String]) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        *rules = rules.without(ids.iter().map(String::as_str));
     }
 
     /// Is there a model to ask?
@@ -83,7 +95,8 @@ impl Analyst {
 
     fn diagnosed(&self, capture: &Capture) -> Diagnosis {
         let mut asked = None;
-        let diagnosis = diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| {
+        let rules = self.rules();
+        let diagnosis = diagnose(capture, &rules, &self.settings, &now(), &mut |question| {
             let answer = self.ask(question);
             asked = Some((question.clone(), answer.as_ref().is_ok_and(|reply| reply.cached)));
             answer
@@ -93,12 +106,12 @@ impl Analyst {
         if !cached {
             return diagnosis;
         }
-        diagnose(capture, &self.rules, &self.settings, &now(), &mut |question| self.ask(question))
+        diagnose(capture, &rules, &self.settings, &now(), &mut |question| self.ask(question))
     }
 
     /// What can be known without a model.
     pub(crate) fn examine<'a>(&self, capture: &'a Capture) -> Examined<'a> {
-        examine(capture, &self.rules, &self.settings)
+        examine(capture, &self.rules(), &self.settings)
     }
 
     /// Many at once: all questions are put together, and the asker lets as many through as is allowed.
@@ -214,6 +227,19 @@ pub(crate) fn rules(context: &Context) -> Result<RuleSet, Failed> {
         files.push((path.display().to_string(), text));
     }
     rules_with(&files)
+}
+
+/// These rules without those that somebody has switched off. A store that can't say so silences none.
+pub(crate) fn heard(context: &Context, rules: RuleSet, store: Option<&Store>, runtime: &Runtime) -> RuleSet {
+    let Some(store) = store else { return rules };
+    match runtime.block_on(store.silenced()) {
+        Ok(silenced) if silenced.is_empty() => rules,
+        Ok(silenced) => rules.without(silenced.iter().map(|it| it.rule.as_str())),
+        Err(e) => {
+            context.note(&format!("rules that are switched off speak all the same: {e}"));
+            rules
+        }
+    }
 }
 
 /// Our rules and these files.

@@ -9,7 +9,7 @@ use coroner_store::{SavedFailure, Store};
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use crate::analyst::{Analyst, runtime, settings};
+use crate::analyst::{Analyst, heard, runtime, settings};
 use crate::args::{AnalyzeArgs, EvidenceArgs, Format};
 use crate::card::{Facts, card};
 use crate::context::{Context, DONE, Failed};
@@ -141,6 +141,8 @@ impl History {
 pub(crate) fn evidence(context: &Context, args: &EvidenceArgs) -> Result<u8, Failed> {
     let (capture, _) = source::capture(context, &args.failure, false)?;
     let rules = crate::analyst::rules(context)?;
+    let runtime = runtime()?;
+    let rules = heard(context, rules, history(context, false, &runtime).store(), &runtime);
     let settings = settings(context);
     let excerpt = coroner_diagnosis::examine(&capture, &rules, &settings)
         .excerpt(args.budget.unwrap_or(settings.budget));

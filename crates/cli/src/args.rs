@@ -156,7 +156,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            29,
+            31,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -32,7 +32,11 @@ pub(crate) fn user(args: &UserArgs, context: &Context) -> Result<u8, Failed> {
                 return Ok(DONE);
             }
             let lines = users.iter().map(|user| {
-                let factor = if user.second_factor { "with a second factor" } else { "" };
+                let factor = match (user.disabled_at, user.second_factor) {
+                    (Some(at), _) => format!("may not sign in since {}", at.strftime("%Y-%m-%d")),
+                    (None, true) => "with a second factor".to_owned(),
+                    (None, false) => String::new(),
+                };
                 format!("{:<24} {:<8} {factor}", user.name, user.role).trim_end().to_owned() + "\n"
             });
             context.print(&lines.collect::<String>())?;

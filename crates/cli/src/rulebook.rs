@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use coroner_diagnosis::{Capture, Log, LogReader, Rule, RuleFile, RuleSet, examine};
-use coroner_store::Query;
+use coroner_store::{Query, Silenced, Store};
 use serde_json::json;
 
-use crate::analyst::{rules, rules_with, runtime, settings};
+use crate::analyst::{heard, rules, rules_with, runtime, settings};
 use crate::args::{Format, RulesArgs, RulesCommand};
 use crate::context::{Context, DONE, Failed, REPORTED, complain};
 use crate::kept;
@@ -21,46 +21,85 @@ pub(crate) fn rules_command(context: &Context, args: &RulesArgs) -> Result<u8, F
             let rules = rules(context)?;
             let chosen: Vec<&Rule> =
                 rules.rules().iter().filter(|r| category.is_none_or(|c| r.category == c)).collect();
-            list(context, &chosen)
+            list(context, &chosen, &silenced(context)?)
         }
         RulesCommand::Show { id } => {
             let rules = rules(context)?;
             match rules.get(id) {
-                Some(rule) => show(context, rule),
-                None => {
-                    let near =
-                        rules.rules().iter().map(|r| r.id.as_ref()).max_by(|a, b| {
-                            strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id))
-                        });
-                    complain(&format!("there is no rule {id}; the nearest is {}", near.unwrap_or("none")));
-                    Ok(REPORTED)
-                }
+                Some(rule) => show(context, rule, &silenced(context)?),
+                None => Ok(no_rule(&rules, id)),
             }
         }
+        RulesCommand::Disable { id } => switch(context, id, true),
+        RulesCommand::Enable { id } => switch(context, id, false),
         RulesCommand::Check { files } => check(context, files.iter().map(std::path::PathBuf::as_path)),
         RulesCommand::Test { rule, limit } => test(context, rule, *limit),
     }
 }
 
-fn value(rule: &Rule) -> serde_json::Value {
+fn no_rule(rules: &RuleSet, id: &str) -> u8 {
+    let ids = rules.rules().iter().map(|r| r.id.as_ref());
+    let near = ids.max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
+    complain(&format!("there is no rule {id}; the nearest is {}", near.unwrap_or("none")));
+    REPORTED
+}
+
+/// What somebody has switched off, if anything was ever kept.
+fn silenced(context: &Context) -> Result<Vec<Silenced>, Failed> {
+    let runtime = runtime()?;
+    match kept::open(context, &runtime)? {
+        Some(store) => Ok(runtime.block_on(store.silenced())?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Switches a rule off or on: in the store, so that it counts for the desk and for every command beside it.
+fn switch(context: &Context, id: &str, off: bool) -> Result<u8, Failed> {
+    let rules = rules(context)?;
+    if off && rules.get(id).is_none() {
+        return Ok(no_rule(&rules, id));
+    }
+    let runtime = runtime()?;
+    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let by = context.env.text("USER").unwrap_or("command line").to_owned();
+    let changed = runtime.block_on(store.silence(id, off.then_some(by.as_str()), jiff::Timestamp::now()))?;
+    runtime.block_on(store.close())?;
+    let text = match (off, changed) {
+        (true, true) => format!("{id} does not speak any more"),
+        (true, false) => format!("{id} was switched off already"),
+        (false, true) => format!("{id} speaks again"),
+        (false, false) => format!("{id} was not switched off"),
+    };
+    context.note(&text);
+    Ok(if changed { DONE } else { REPORTED })
+}
+
+fn off<'a>(rule: &Rule, silenced: &'a [Silenced]) -> Option<&'a Silenced> {
+    silenced.iter().find(|it| it.rule == rule.id)
+}
+
+fn value(rule: &Rule, silenced: &[Silenced]) -> serde_json::Value {
+    let off = off(rule, silenced);
     json!({
+        "enabled": off.is_none(), "disabled_by": off.map(|it| &it.by), "disabled_at": off.map(|it| it.at),
         "id": rule.id, "category": rule.category, "severity": rule.severity, "origin": rule.origin, "retryable": rule.retryable,
         "strength": rule.strength, "why": rule.why, "file": rule.file, "own": rule.own, "match": rule.patterns().collect::<Vec<_>>(),
         "cause": rule.causes().collect::<Vec<_>>(), "fix": rule.fixes().collect::<Vec<_>>(), "examples": rule.examples, "counterexamples": rule.counterexamples,
     })
 }
 
-fn list(context: &Context, rules: &[&Rule]) -> Result<u8, Failed> {
+fn list(context: &Context, rules: &[&Rule], silenced: &[Silenced]) -> Result<u8, Failed> {
     if context.format == Format::Json {
-        context.print_json(&rules.iter().map(|r| value(r)).collect::<Vec<_>>())?;
+        context.print_json(&rules.iter().map(|r| value(r, silenced)).collect::<Vec<_>>())?;
         return Ok(DONE);
     }
     let width = rules.iter().map(|r| r.id.len()).max().unwrap_or(0);
     let mut text = String::new();
     for r in rules {
         let strength = serde_json::to_value(r.strength).map_err(anyhow::Error::from)?;
+        let off = off(r, silenced).map(|it| format!("  switched off by {}", it.by)).unwrap_or_default();
         text.push_str(&format!(
-            "{:<width$}  {:<16}  {:<8}  {:<14}  {:<8}  {}\n",
+            "{:<width$}  {:<16}  {:<8}  {:<14}  {:<8}  {}{off}\n",
             r.id,
             r.category,
             r.severity,
@@ -69,17 +108,19 @@ fn list(context: &Context, rules: &[&Rule]) -> Result<u8, Failed> {
             r.file
         ));
     }
-    context.print(&text)?;
+    context.print(&printable_lines(&text, context.out().unicode))?;
+    let silent = rules.iter().filter(|rule| off(rule, silenced).is_some()).count();
+    let silent = if silent == 0 { String::new() } else { format!(", {silent} of them switched off") };
     context.note(&format!(
-        "{}; coroner rules show ID tells what one looks for",
+        "{}{silent}; coroner rules show ID tells what one looks for",
         crate::quantities::counted(rules.len() as u64, "rule", "rules")
     ));
     Ok(DONE)
 }
 
-fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
+fn show(context: &Context, rule: &Rule, silenced: &[Silenced]) -> Result<u8, Failed> {
     if context.format == Format::Json {
-        context.print_json(&value(rule))?;
+        context.print_json(&value(rule, silenced))?;
         return Ok(DONE);
     }
     let mut text = format!(
@@ -101,6 +142,8 @@ fn show(context: &Context, rule: &Rule) -> Result<u8, Failed> {
     part("Example", &mut rule.examples.iter().map(AsRef::as_ref));
     part("But not", &mut rule.counterexamples.iter().map(AsRef::as_ref));
     part("From", &mut std::iter::once(rule.file.as_ref()));
+    let off = off(rule, silenced).map(|it| format!("switched off by {} at {}", it.by, it.at));
+    part("Now", &mut off.iter().map(String::as_str));
     context.print(&printable_lines(&text, context.out().unicode))?;
     Ok(DONE)
 }
@@ -176,6 +219,9 @@ fn unmet(rule: &Rule, rules: &RuleSet) -> Vec<String> {
 /// What the stored failures would be judged as with the rule, where that differs.
 fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
     let current = rules(context)?;
+    let runtime = runtime()?;
+    let store = kept::open(context, &runtime)?;
+    let current = heard(context, current, store.as_ref(), &runtime);
     let changed = if Path::new(rule).exists() {
         let mut files = Vec::new();
         let own = Path::new(rule).canonicalize().ok();
@@ -184,14 +230,12 @@ fn test(context: &Context, rule: &str, limit: u32) -> Result<u8, Failed> {
             files.push(read(path)?);
         }
         files.push(read(Path::new(rule))?);
-        Some(rules_with(&files)?)
+        Some(heard(context, rules_with(&files)?, store.as_ref(), &runtime))
     } else if current.get(rule).is_some() {
         None
     } else {
         return Err(Failed::Input(anyhow!("{rule} is neither a rule file nor the id of a rule in force")));
     };
-    let runtime = runtime()?;
-    let store = kept::open(context, &runtime)?;
     let settings = settings(context);
     let (mut looked, mut without_log) = (0_u64, 0_u64);
     let mut changes = Vec::new();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use coroner_diagnosis::{Capture, Diagnosis, Rule, bytes, conclude, seconds};
+use coroner_diagnosis::{Capture, Diagnosis, RuleSet, bytes, conclude, seconds};
 use coroner_server::{Desk, Section, Settings};
 use coroner_store::{Role, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -161,8 +161,12 @@ impl coroner_server::Analyst for Judge {
         (signature.id, signature.parts)
     }
 
-    fn rules(&self) -> &[Rule] {
-        self.0.rules.rules()
+    fn rules(&self) -> RuleSet {
+        self.0.rules()
+    }
+
+    fn silence(&self, ids: &[String]) {
+        self.0.silence(ids);
     }
 
     fn asks(&self) -> bool {

@@ -236,6 +236,8 @@ pub enum HarnessKind {
     SandboxTooWeak,
     /// The sandbox could not be set up.
     SandboxSetup,
+    /// Nothing was heard of it any more: it runs elsewhere, and said neither that it runs nor how it ended.
+    WentSilent,
     /// A fault of our own program.
     Internal,
 }
@@ -257,6 +259,7 @@ impl HarnessFault {
             HarnessKind::Cache => "harness.cache",
             HarnessKind::SandboxTooWeak => "harness.sandbox-too-weak",
             HarnessKind::SandboxSetup => "harness.sandbox-setup",
+            HarnessKind::WentSilent => "harness.went-silent",
             HarnessKind::Internal => "harness.internal",
         }
     }
@@ -276,10 +279,25 @@ impl HarnessFault {
             HarnessKind::Prepare | HarnessKind::Internal => (Category::RuntimeError, Origin::Harness, false),
             HarnessKind::Cache => (Category::ResourceError, Origin::Infrastructure, true),
             HarnessKind::SandboxTooWeak => (Category::ValidationError, Origin::Infrastructure, false),
-            HarnessKind::SandboxSetup => (Category::ResourceError, Origin::Infrastructure, true),
+            HarnessKind::SandboxSetup | HarnessKind::WentSilent => {
+                (Category::ResourceError, Origin::Infrastructure, true)
+            }
         };
         let end = |text: &str| format!("{}.", text.trim().trim_end_matches('.'));
-        fact(self.id(), category, Severity::Critical, origin, retryable, end(&self.what), end(&self.advice))
+        let mut verdict = fact(
+            self.id(),
+            category,
+            Severity::Critical,
+            origin,
+            retryable,
+            end(&self.what),
+            end(&self.advice),
+        );
+        if self.kind == HarnessKind::WentSilent {
+            // the silence was observed; why nobody spoke was not, and a second try may well do
+            (verdict.confidence, verdict.severity) = (0.6, Severity::Medium);
+        }
+        verdict
     }
 
     /// The same for the same fault, whichever candidate it met.
@@ -381,6 +399,18 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_fell_silent_may_be_tried_again() {
+        let fault = HarnessFault {
+            kind: HarnessKind::WentSilent,
+            what: "Nothing was heard".into(),
+            advice: "Look".into(),
+        };
+        let verdict = fault.verdict();
+        assert_eq!((verdict.origin, verdict.severity), (Origin::Infrastructure, Severity::Medium));
+        assert!(verdict.retryable && verdict.confidence < 0.7, "{verdict:?}");
+    }
 
     fn about(kind: JudgementKind, value: f64, bound: f64) -> Judgement {
         Judgement {

@@ -203,6 +203,8 @@ impl Redactor {
             out.push_str("[redacted:");
             out.push_str(kind);
             out.push(']');
+            // a line keeps its number
+            out.extend(text[range.clone()].chars().filter(|c| *c == '\n'));
             from = range.end;
             *counts.entry(kind.to_owned()).or_default() += 1;
         }

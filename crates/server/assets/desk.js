@@ -17,6 +17,10 @@
   };
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
+  // a form that failed is answered from its own address: the bar says the page's
+  const page = one('meta[name="coroner-page"]');
+  if (page) history.replaceState(null, "", page.content);
+
   // ---- relative times, with the words of the server ----
 
   const ago = (at) => {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coroner_diagnosis::{Capture, Code, Counts, Diagnosis, End, Exit, Log, LogReader, Redactor};
+use coroner_diagnosis::{
+    Capture, Code, Counts, Diagnosis, End, Exit, HarnessFault, HarnessKind, Log, LogReader, Redactor,
+};
 use coroner_store::{CommandLine, ExperimentId};
 
 use crate::Desk;
@@ -103,6 +105,13 @@ impl Autopsy {
 }
 
 impl Found {
+    /// Keeps the code that it was of, without secrets. Its lines keep their numbers.
+    pub(crate) async fn keep_code(&self, desk: &Desk, id: &ExperimentId) -> Answer<()> {
+        let Some(code) = &self.capture.code else { return Ok(()) };
+        let clear = Redactor::default().redact(&code.text, &mut Counts::default());
+        Ok(desk.store().keep_source(id, clear.as_bytes()).await?)
+    }
+
     /// A word on its end, without secrets.
     pub(crate) fn reason(&self) -> Option<String> {
         let error = self.autopsy.error.as_ref()?;
@@ -133,6 +142,28 @@ impl Found {
     }
 }
 
+/// Why a run is taken for lost whose machine says nothing any more.
+pub(crate) async fn of_silence(desk: &Desk, listed: &coroner_store::Listed, host: &str) -> Answer<Diagnosis> {
+    let machine = if host.is_empty() { "its machine".to_owned() } else { format!("the machine `{host}`") };
+    let fault = HarnessFault {
+        kind: HarnessKind::WentSilent,
+        what: "Nothing was heard of it any more: no heartbeat came, and no end was reported".to_owned(),
+        advice: format!(
+            "See whether {machine} is up and reaches the desk: what is preempted, killed with its reporter or cut off from \
+             the network ends so. If it still runs, its end counts when it comes; if not, start it again"
+        ),
+    };
+    let capture = Capture {
+        experiment_id: Some(listed.id.to_string()),
+        experiment_type: Some(listed.experiment_type.clone()).filter(|kind| !kind.is_empty()),
+        harness_failed: Some(fault),
+        ..Capture::default()
+    };
+    let analyst = Arc::clone(desk.analyst());
+    let found = tokio::task::spawn_blocking(move || analyst.at_once(&capture)).await;
+    found.map_err(|_| Failure::internal())
+}
+
 /// What is kept of an experiment that failed, put together as it was when it failed.
 pub(crate) async fn capture_again(desk: &Desk, listed: &coroner_store::Listed) -> Capture {
     let experiment = desk.store().get(&listed.id.to_string()).await.ok();
@@ -144,10 +175,12 @@ pub(crate) async fn capture_again(desk: &Desk, listed: &coroner_store::Listed) -
         Some(id) => read_small(desk, id).await,
         None => None,
     };
+    let code = desk.store().candidate_code(&listed.id).await.ok();
     let (exit, error) = experiment.map_or((None, None), |it| (it.exit, it.reason));
     Capture {
         experiment_type: Some(listed.experiment_type.clone()).filter(|kind| !kind.is_empty()),
         error_message: error,
+        code: code.map(|code| Code { name: None, text: String::from_utf8_lossy(&code).into_owned() }),
         exit,
         log: log.unwrap_or_default(),
         baselines: baseline.into_iter().collect(),

@@ -1,10 +1,10 @@
 //! What every request is given: the store, who makes diagnoses, and the settings.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use coroner_diagnosis::{Capture, Diagnosis, Rule};
+use coroner_diagnosis::{Capture, Diagnosis, RuleSet};
 use coroner_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -35,10 +35,11 @@ pub trait Analyst: Send + Sync {
         (String::new(), Vec::new())
     }
 
-    /// The rules that are in force, to be looked at.
-    fn rules(&self) -> &[Rule] {
-        &[]
-    }
+    /// All rules, to be looked at.
+    fn rules(&self) -> RuleSet;
+
+    /// From now on these rules, and no others, don't speak.
+    fn silence(&self, ids: &[String]);
 
     /// Does [`Self::diagnose`] know more than [`Self::at_once`]?
     fn asks(&self) -> bool {
@@ -145,6 +146,8 @@ struct Inner {
     figures: Figures,
     explain: Arc<Semaphore>,
     pages: page::Kept,
+    /// Rules that don't speak, as the analyst was told.
+    silenced: Mutex<Option<Vec<String>>>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -173,6 +176,7 @@ impl Desk {
             figures: Figures::default(),
             explain: Arc::new(Semaphore::new(EXPLAINED)),
             pages: page::Kept::default(),
+            silenced: Mutex::default(),
             settings,
         }))
     }
@@ -199,6 +203,17 @@ impl Desk {
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.0.started_at
+    }
+
+    /// Has the rules be silent that the store says: here, or by another process, somebody may have switched one.
+    pub(crate) async fn heed_silence(&self) -> Result<(), coroner_store::Error> {
+        let silenced: Vec<String> = self.store().silenced().await?.into_iter().map(|it| it.rule).collect();
+        let mut told = self.0.silenced.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&silenced) {
+            self.0.analyst.silence(&silenced);
+            *told = Some(silenced);
+        }
+        Ok(())
     }
 
     pub(crate) fn throttle(&self) -> &Throttle {

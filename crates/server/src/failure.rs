@@ -7,7 +7,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coroner_store::Error;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why a request is not answered as asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +23,33 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<Cow<'static, str>>,
     /// After how many seconds to try again.
     pub(crate) retry_after: Option<u64>,
+}
+
+/// What is told of a failure.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    error: Reason,
+    /// Our own output names it too.
+    request_id: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Reason {
+    /// A word for programs; never changes.
+    code: String,
+    /// What happened, to what.
+    message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// The same under `/admin/`, as the original told it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AdminProblem {
+    /// What happened, to what.
+    error: String,
+    request_id: String,
 }
 
 /// What a handler answers.
@@ -84,16 +112,17 @@ impl Failure {
 
     /// The answer, once it is known under which address and id.
     pub(crate) fn render(&self, path: &str, request_id: &str) -> Response {
-        let body = if path == "/admin" || path.starts_with("/admin/") {
-            json!({"error": self.message, "request_id": request_id})
+        let request_id = request_id.to_owned();
+        let mut response = if path == "/admin" || path.starts_with("/admin/") {
+            (self.status, Json(AdminProblem { error: self.message.to_string(), request_id })).into_response()
         } else {
-            let mut error = json!({"code": self.code, "message": self.message});
-            if let Some(hint) = &self.hint {
-                error["hint"] = json!(hint);
-            }
-            json!({"error": error, "request_id": request_id})
+            let error = Reason {
+                code: self.code.to_owned(),
+                message: self.message.to_string(),
+                hint: self.hint.as_ref().map(ToString::to_string),
+            };
+            (self.status, Json(Problem { error, request_id })).into_response()
         };
-        let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -15,9 +15,13 @@ pub fn router(desk: Desk) -> Router {
         .merge(auth::routes())
         .merge(live::routes())
         .merge(metrics::routes());
+    let authenticate = || from_fn_with_state(desk.clone(), auth::authenticate);
+    // the pages once more, to be shown in answer to a form of theirs
+    let pages = page::routes().layer(authenticate()).with_state(desk.clone());
     reference::with_reference(routes)
         .merge(page::routes())
-        .layer(from_fn_with_state(desk.clone(), auth::authenticate))
+        .layer(from_fn_with_state(pages, page::in_place))
+        .layer(authenticate())
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
+use coroner_diagnosis::Diagnosis;
 use coroner_store::{Outcome, Status};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use crate::api::report::ELSEWHERE;
 use crate::patience::Patient;
 use crate::{Desk, router};
 
@@ -81,20 +83,32 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     Ok(())
 }
 
-/// Closes reported runs of which nothing is heard any more.
+async fn explained(desk: &Desk, number: u64) -> Option<Diagnosis> {
+    let experiment = desk.store().numbered(number).await.ok()?;
+    let owner = experiment.owner.map(|owner| owner.host).unwrap_or_default();
+    let host = owner.strip_prefix(ELSEWHERE).unwrap_or_default().trim_start_matches(':');
+    crate::autopsy::of_silence(desk, &experiment.listed, host).await.ok()
+}
+
+/// Closes reported runs of which nothing is heard any more, and heeds rules that others have switched.
 async fn upkeep(desk: Desk) {
     loop {
+        if let Err(e) = desk.heed_silence().await {
+            crate::guard::complain(&format!("rules that are switched off can't be read: {e}"));
+        }
         tokio::time::sleep(UPKEEP).await;
         let now = Timestamp::now();
         // a store that can't be read for a moment is asked again
         for id in desk.store().unheard(now).await.unwrap_or_default() {
+            // one that can't be looked at is closed all the same
+            let diagnosis = explained(&desk, id.number()).await;
             let outcome = Outcome {
                 status: Status::Lost,
                 exit: None,
                 ended_at: now,
                 reason: Some("no heartbeat came any more".to_owned()),
                 log: None,
-                diagnosis: None,
+                diagnosis,
             };
             match desk.store().finish(&id, outcome).await {
                 Ok(()) | Err(coroner_store::Error::AlreadyFinished { .. }) => {}

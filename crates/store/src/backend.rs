@@ -11,8 +11,8 @@ use crate::{
     Credentials, Decision, Error, Experiment, ExperimentId, Group, GroupPage, GroupQuery, Happening, Health,
     LogId, NewCandidate, NewExperiment, NewRun, Outcome, Overview, OverviewQuery, Owner, Page,
     PolicyRefusals, Pruned, Query, Replay, Retention, Role, Ruling, Run, RunEnd, RunId, Running, SavedAs,
-    SavedFailure, SignatureCost, SignatureStats, SimilarFailure, Spent, Step, Stretch, Summary, Token,
-    TokenHash, TokenScope, TopQuery, User, Votes, Within,
+    SavedFailure, SignatureCost, SignatureStats, Silenced, SimilarFailure, Spent, Step, Stretch, Summary,
+    Token, TokenHash, TokenScope, TopQuery, User, UserChange, Votes, Within,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
@@ -143,6 +143,18 @@ pub(crate) trait DeskBackend: Send + Sync {
     async fn add_user(&self, name: &str, role: Role, password: &str, now: Timestamp) -> Result<bool, Error>;
     async fn users(&self) -> Result<Vec<User>, Error>;
     async fn credentials(&self, name: &str) -> Result<Option<Credentials>, Error>;
+    async fn change_user(
+        &self,
+        name: &str,
+        role: Option<Role>,
+        disabled: Option<bool>,
+        now: Timestamp,
+    ) -> Result<UserChange, Error>;
+    /// By nobody: it speaks again. Did that change anything?
+    async fn silence(&self, rule: &str, by: Option<&str>, now: Timestamp) -> Result<bool, Error>;
+    async fn silenced(&self) -> Result<Vec<Silenced>, Error>;
+    async fn keep_source(&self, id: &ExperimentId, code: &[u8]) -> Result<(), Error>;
+    async fn spent_within(&self, from: Date, to: Date) -> Result<Spent, Error>;
     async fn remove_user(&self, name: &str) -> Result<bool, Error>;
     async fn set_password(&self, name: &str, password: &str) -> Result<bool, Error>;
     async fn set_totp(&self, name: &str, secret: Option<Vec<u8>>) -> Result<bool, Error>;

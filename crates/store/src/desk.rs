@@ -1,11 +1,12 @@
 //! What the desk keeps here: groups and what people decided, who may look, and what happens.
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Overview, OverviewQuery, Replay, Role, Ruling, Step, Store, Stretch, Token, TokenHash, TokenScope, User,
-    Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Silenced, Spent, Step, Store, Stretch, Token, TokenHash,
+    TokenScope, User, UserChange, Votes,
 };
 
 impl Store {
@@ -192,6 +193,41 @@ impl Store {
     /// What somebody's word is held against.
     pub async fn credentials(&self, name: &str) -> Result<Option<Credentials>, Error> {
         self.backend.credentials(name).await
+    }
+
+    /// Another role, or whether they may sign in at all; what is absent stays. Whoever may not has no session any more.
+    pub async fn change_user(
+        &self,
+        name: &str,
+        role: Option<Role>,
+        disabled: Option<bool>,
+        now: Timestamp,
+    ) -> Result<UserChange, Error> {
+        self.backend.change_user(name, role, disabled, now).await
+    }
+
+    // ---- what does not speak ----
+
+    /// Somebody switches a rule off, or (by nobody) on again. False if it was so already.
+    pub async fn silence(&self, rule: &str, by: Option<&str>, now: Timestamp) -> Result<bool, Error> {
+        self.backend.silence(rule, by, now).await
+    }
+
+    /// The rules that are switched off, by id.
+    pub async fn silenced(&self) -> Result<Vec<Silenced>, Error> {
+        self.backend.silenced().await
+    }
+
+    // ---- what else is shown ----
+
+    /// Keeps the code of a failure that others ran; [`Store::candidate_code`] gives it back.
+    pub async fn keep_source(&self, id: &ExperimentId, code: &[u8]) -> Result<(), Error> {
+        self.backend.keep_source(id, code).await
+    }
+
+    /// What was spent on models from one UTC day to another, both included.
+    pub async fn spent_within(&self, from: Date, to: Date) -> Result<Spent, Error> {
+        self.backend.spent_within(from, to).await
     }
 
     /// Removes somebody, their sessions included. False if there is nobody of that name.

@@ -50,7 +50,7 @@ pub use logs::{Log, LogId, LogReader, LogWriter};
 pub use order::{Sort, SortBy};
 pub use overview::{Overview, OverviewQuery};
 pub use owner::{Liveness, Owner};
-pub use people::{Credentials, Role, Token, TokenHash, TokenScope, User};
+pub use people::{Credentials, Role, Silenced, Token, TokenHash, TokenScope, User, UserChange};
 pub use query::{
     Analysis, COUNTED, Health, Listed, Occurrence, Page, PassedAfter, Query, SORTED, SignatureStats,
     SimilarFailure, Spent, Summary,

@@ -75,6 +75,8 @@ pub struct User {
     pub second_factor: bool,
     /// Since when.
     pub created_at: Timestamp,
+    /// Since when they may not sign in, if they may not.
+    pub disabled_at: Option<Timestamp>,
 }
 
 /// What somebody's word is held against. Not shown to anybody.
@@ -86,12 +88,36 @@ pub struct Credentials {
     pub role: Role,
     /// The second factor's secret, where there is one.
     pub totp: Option<Vec<u8>>,
+    /// They may not sign in for the time being.
+    pub disabled: bool,
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("role", &self.role).finish_non_exhaustive()
     }
+}
+
+/// A rule that somebody has switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silenced {
+    /// Its id.
+    pub rule: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a change to somebody who may look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserChange {
+    /// It was made.
+    Done,
+    /// There is nobody of that name.
+    Nobody,
+    /// Without them nobody could change anything any more: nothing was changed.
+    LastAdmin,
 }
 
 /// A program that may do something.

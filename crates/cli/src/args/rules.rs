@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// List, show, check and try the rules.
+/// List, show, check and try the rules, and switch them off and on.
 #[derive(Debug, Args)]
 pub(crate) struct RulesArgs {
     #[command(subcommand)]
@@ -18,6 +18,7 @@ pub(crate) enum RulesCommand {
 Exit status:
   0  done
   2  wrong use, or a rule file that can't be read
+  3  the store failed
 
 Example:
   coroner rules list --category import_error")]
@@ -32,10 +33,39 @@ Exit status:
   0  done
   1  there is no such rule
   2  wrong use, or a rule file that can't be read
+  3  the store failed
 
 Example:
-  coroner rules show cuda.oom")]
+  coroner rules show cuda.out-of-memory")]
     Show {
+        /// The rule's id.
+        id: String,
+    },
+    /// Switch a rule off: it does not speak any more, for whoever uses this store. What it said before stays.
+    #[command(after_help = "\
+Exit status:
+  0  done
+  1  there is no such rule, or it was switched off already
+  2  wrong use, or a rule file that can't be read
+  3  the store failed
+
+Example:
+  coroner rules disable cuda.out-of-memory")]
+    Disable {
+        /// The rule's id.
+        id: String,
+    },
+    /// Switch a rule on again.
+    #[command(after_help = "\
+Exit status:
+  0  done
+  1  it was not switched off
+  2  wrong use, or a rule file that can't be read
+  3  the store failed
+
+Example:
+  coroner rules enable cuda.out-of-memory")]
+    Enable {
         /// The rule's id.
         id: String,
     },

@@ -49,6 +49,33 @@ fn rules_are_listed_and_shown() {
 }
 
 #[test]
+fn a_rule_that_is_switched_off_speaks_no_more() {
+    let home = Home::new();
+    home.file("a.log", TRACEBACK);
+    let spoke = || {
+        let judged = parsed(&home.output(&["analyze", "a.log", "--offline", "--format", "json"]));
+        judged["provenance"]["rule"].as_str().unwrap().to_owned()
+    };
+    let rule = spoke();
+    let switch = |what: &str, rule: &str| home.output(&["rules", what, rule]).status.code();
+    assert_eq!((switch("disable", &rule), switch("disable", &rule)), (Some(0), Some(1)));
+    assert_ne!(spoke(), rule);
+    let run = home.output(&["run", "--diagnosis", "d.json", "--", "sh", "-c", "cat a.log; exit 1"]);
+    assert_eq!(run.status.code(), Some(1));
+    let kept: Value = serde_json::from_slice(&std::fs::read(home.path().join("d.json")).unwrap()).unwrap();
+    assert_ne!(kept["provenance"]["rule"], rule.as_str(), "in a run neither");
+    let listed = text(&home.output(&["rules", "list"]).stdout);
+    let line = listed.lines().find(|line| line.starts_with(&format!("{rule} "))).unwrap();
+    assert!(line.contains("switched off by"), "{line}");
+    let shown = parsed(&home.output(&["rules", "show", &rule, "--format", "json"]));
+    assert_eq!(shown["enabled"], false);
+    assert!(text(&home.output(&["rules", "show", &rule]).stdout).contains("switched off by"));
+    assert_eq!(switch("disable", "no.such.rule"), Some(1));
+    assert_eq!((switch("enable", &rule), switch("enable", &rule)), (Some(0), Some(1)));
+    assert_eq!(spoke(), rule);
+}
+
+#[test]
 fn what_is_wrong_with_a_rule_is_named_with_its_place() {
     let home = Home::new();
     let good = rule("mine.module", "examples = [\"ModuleNotFoundError: No module named 'torchvision'\"]");

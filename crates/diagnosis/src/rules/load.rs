@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::grams::Grams;
 use super::spec::{self, RuleFault, RuleSpec, Strength};
@@ -114,7 +115,7 @@ pub(super) fn load(own: &[RuleFile<'_>]) -> Result<RuleSet, Vec<RuleFault>> {
         literals
             .each(|pattern, text| starts.push((text, Start { rule: rule as u32, pattern: pattern as u32 })));
     }
-    Ok(RuleSet { literals: Grams::new(starts), rules })
+    Ok(RuleSet { literals: Arc::new(Grams::new(starts)), rules: rules.into(), silent: Arc::default() })
 }
 
 /// The literals of a rule's patterns.

@@ -8,6 +8,8 @@ mod spec;
 mod template;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::pattern::Pattern;
 use crate::terms::{Category, Origin, Severity};
@@ -159,11 +161,13 @@ pub(crate) struct Start {
     pattern: u32,
 }
 
-/// All the rules that are in force, ready to be matched.
-#[derive(Debug)]
+/// All the rules, ready to be matched. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
-    literals: Grams,
+    rules: Arc<[Rule]>,
+    literals: Arc<Grams>,
+    /// Those that are not to speak.
+    silent: Arc<BTreeSet<u32>>,
 }
 
 impl RuleSet {
@@ -183,7 +187,28 @@ impl RuleSet {
         load::load(own)
     }
 
-    /// Every rule, ours in the order of the files, then the user's.
+    /// The same rules, of which these are not to speak. An id that no rule has silences nothing.
+    #[must_use]
+    pub fn without<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let ids: BTreeSet<&str> = ids.into_iter().collect();
+        let silent = (0..).zip(self.rules.iter()).filter(|(_, rule)| ids.contains(&*rule.id));
+        Self { silent: Arc::new(silent.map(|(i, _)| i).collect()), ..self.clone() }
+    }
+
+    /// May the rule of that id speak? One that there is not may not.
+    #[must_use]
+    pub fn speaks(&self, id: &str) -> bool {
+        let place = self.rules.iter().position(|rule| rule.id == id);
+        place.is_some_and(|i| !self.silent.contains(&(i as u32)))
+    }
+
+    /// How many may not.
+    #[must_use]
+    pub fn silent(&self) -> usize {
+        self.silent.len()
+    }
+
+    /// Every rule, those that don't speak included: ours in the order of the files, then the user's.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -209,6 +234,7 @@ impl RuleSet {
         for start in starting.iter() {
             let rule = &self.rules[start.rule as usize];
             if found.last() != Some(&start.rule)
+                && !self.silent.contains(&start.rule)
                 && rule.patterns[start.pattern as usize].is_match(line)
                 && !rule.unless.iter().any(|u| u.is_match(line))
             {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use coroner_diagnosis::{Category, Origin, Severity};
-use coroner_store::{Listed, Status};
+use coroner_store::{Candidate, Listed, Liveness, Run, RunState, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +13,9 @@ use utoipa_axum::routes;
 use super::parameters::{Params, Which};
 use crate::Desk;
 use crate::failure::Answer;
+
+/// So many of the newest runs of the loop are looked at.
+const RUNS: usize = 5;
 
 pub(super) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
@@ -112,11 +115,12 @@ async fn experiments_by_post(desk: State<Desk>, which: Params<Which>) -> Answer<
 struct Overview {
     total_experiments: u64,
     running_now: u64,
-    /// Megabits a second, of the best candidate; null where no candidate has such a metric.
+    /// Megabits a second, of the candidate that was adopted last and has such a metric (`bitrate`, `bitrate_mbps`); null
+    /// where none has.
     best_bitrate: Option<f64>,
     /// Per cent of all experiments that have ended.
     success_rate: f64,
-    /// Nothing runs by itself here: false.
+    /// Does a loop (`coroner evolve`) run over this store at the moment?
     autonomous_enabled: bool,
     /// ISO 8601, UTC.
     last_updated: String,
@@ -129,14 +133,31 @@ async fn status(State(desk): State<Desk>) -> Answer<Json<Overview>> {
     let of = |status| totals.by_status.get(&status).copied().unwrap_or(0);
     let (running, succeeded) = (of(Status::Running), of(Status::Passed) + of(Status::Adopted));
     let ended = totals.total.saturating_sub(running);
+    let runs = desk.store().runs(None, RUNS).await?;
+    let alive = |run: &Run| run.state == RunState::Running && run.owner.liveness() != Liveness::Gone;
     Ok(Json(Overview {
         total_experiments: totals.total,
         running_now: running,
-        best_bitrate: None,
+        best_bitrate: best_bitrate(&desk, &runs).await?,
         success_rate: if ended == 0 { 0.0 } else { succeeded as f64 / ended as f64 * 100.0 },
-        autonomous_enabled: false,
+        autonomous_enabled: runs.iter().any(alive),
         last_updated: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string(),
     }))
+}
+
+async fn best_bitrate(desk: &Desk, runs: &[Run]) -> Answer<Option<f64>> {
+    for run in runs {
+        let candidates = desk.store().candidates(run.id).await?;
+        let adopted = candidates.iter().rev().filter(|it| it.status == Status::Adopted);
+        let bitrate = |it: &Candidate| {
+            let metric = |name: &str| it.metrics.get(name).copied();
+            metric("bitrate_mbps").or_else(|| metric("bitrate")).filter(|figure| figure.is_finite())
+        };
+        if let Some(found) = adopted.filter_map(bitrate).next() {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The same: the original took any method.

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answered;
 use super::parameters::{Form, Place, given, word};
+use super::{Nothing, answered};
 use crate::Desk;
 use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
@@ -113,10 +113,6 @@ async fn correct(
 async fn replay(State(desk): State<Desk>, Place(id): Place<String>) -> Answer<Response> {
     Ok(answered(None, &desk.store().replay(number(&id)?, false).await?))
 }
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 /// Corrects the failures so far too.
 #[utoipa::path(post, path = "/api/v1/corrections/{id}/replay", tag = "corrections", params(("id" = i64, Path)),

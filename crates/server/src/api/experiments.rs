@@ -76,7 +76,7 @@ async fn diagnosis(State(desk): State<Desk>, Place(id): Place<String>) -> Answer
     }
 }
 
-/// A candidate's code, as it was tested.
+/// The code: a candidate's as it was tested, or a failure's as it was reported, without secrets.
 #[utoipa::path(get, path = "/api/v1/experiments/{id}/code", tag = "experiments", params(("id" = String, Path)),
     responses((status = 200, content_type = "text/plain"), (status = 404, description = "no code is kept of it")))]
 async fn code(State(desk): State<Desk>, Place(id): Place<String>) -> Answer<Response> {

@@ -11,8 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answered;
 use super::parameters::{Form, Params, Place, given, short, word};
+use super::{Nothing, answered};
 use crate::Desk;
 use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
@@ -184,10 +184,6 @@ async fn join(
     desk.store().join_groups(&signature, &join.it.into).await?;
     Ok(answered(join.back, &shown(&found(&desk, &signature).await?, Timestamp::now())))
 }
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 /// Takes a signature out of the group that it was joined to.
 #[utoipa::path(post, path = "/api/v1/groups/{signature}/part", tag = "groups", params(("signature" = String, Path)),

@@ -8,13 +8,14 @@ mod groups;
 mod health;
 mod logs;
 pub(crate) mod parameters;
-mod report;
+pub(crate) mod report;
+mod rules;
 mod statistics;
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -32,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Desk> {
         .merge(health::routes())
         .merge(logs::routes())
         .merge(report::routes())
+        .merge(rules::routes())
         .merge(statistics::routes())
 }
 
@@ -41,8 +43,27 @@ pub(crate) struct Done {
     success: bool,
 }
 
-pub(crate) fn done(status: StatusCode) -> Response {
-    (status, Json(Done { success: true })).into_response()
+pub(crate) fn done(status: StatusCode, back: Option<String>) -> Response {
+    match back {
+        Some(place) => Redirect::to(&place).into_response(),
+        None => (status, Json(Done { success: true })).into_response(),
+    }
+}
+
+/// A body that says nothing more.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// What a person is told once, on the page that they come back to; it stands nowhere else.
+#[derive(Debug, Clone)]
+pub(crate) struct Told(pub(crate) String);
+
+/// The way back, with that.
+pub(crate) fn told(place: &str, text: String) -> Response {
+    let mut response = Redirect::to(place).into_response();
+    response.extensions_mut().insert(Told(text));
+    response
 }
 
 /// The answer to a program; or, to a form, the way back to its page.

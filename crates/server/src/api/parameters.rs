@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::unpack::Packed;
 
 /// No form of ours is longer.
-const FORM: usize = 256 << 10;
+pub(crate) const FORM: usize = 256 << 10;
 
 /// The query of an address.
 pub(crate) struct Params<T>(pub(crate) T);
@@ -57,7 +57,7 @@ impl<T: DeserializeOwned> FromRequest<Desk> for Form<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, desk: &Desk) -> Result<Self, Failure> {
-        if media_type(request.headers()) == "application/x-www-form-urlencoded" {
+        if is_form(request.headers()) {
             return Self::of_form(request).await;
         }
         Body::read(request, desk).await.map(|Body(it)| Self { it, back: None })
@@ -112,19 +112,12 @@ impl<T: DeserializeOwned> Form<T> {
         let bytes = axum::body::to_bytes(request.into_body(), FORM)
             .await
             .map_err(|e| body_failure(&e, FORM as u64))?;
-        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
-            &axum::http::Uri::try_from(format!("/?{}", String::from_utf8_lossy(&bytes)))
-                .map_err(|_| Failure::invalid("the form can't be read"))?,
-        )
-        .map(|query| query.0)
-        .map_err(|_| Failure::invalid("the form can't be read"))?;
         let mut object = serde_json::Map::new();
         let (mut csrf, mut back) = (String::new(), None);
-        for (name, value) in pairs {
+        for (name, value) in fields(&bytes) {
             match (name.as_str(), value.as_str()) {
                 ("csrf", _) => csrf = value,
-                // where to go afterwards: a place of ours
-                ("back", _) => back = Some(value).filter(|it| it.starts_with('/') && !it.starts_with("//")),
+                ("back", _) => back = Some(value).filter(|place| is_ours(place)),
                 (_, "true") => _ = object.insert(name, true.into()),
                 (_, "false") => _ = object.insert(name, false.into()),
                 // an empty field is one that was left out
@@ -144,6 +137,21 @@ impl<T: DeserializeOwned> Form<T> {
             .map(|it| Self { it, back })
             .map_err(|e| Failure::invalid(format!("the form can't be used: {e}")))
     }
+}
+
+/// What stands in the fields of a form.
+pub(crate) fn fields(form: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(form).map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
+/// Is this the address of a page of ours, to go to afterwards?
+pub(crate) fn is_ours(place: &str) -> bool {
+    place.starts_with('/') && !place.starts_with("//") && !place.contains('\\')
+}
+
+/// Is the body a form of a page?
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers) == "application/x-www-form-urlencoded"
 }
 
 /// What the header says that the body is, without its parameters.

@@ -21,7 +21,7 @@ use crate::failure::{Answer, Failure};
 use crate::ingest;
 
 /// Those who report from elsewhere are called so: their process is out of sight from here.
-const ELSEWHERE: &str = "reported";
+pub(crate) const ELSEWHERE: &str = "reported";
 /// How long a run may be silent if it says nothing else.
 const PATIENCE: u64 = 300;
 
@@ -82,6 +82,8 @@ struct Report {
     experiment_type: Option<String>,
     error_message: Option<String>,
     logs: Option<String>,
+    /// The code that failed. It is kept, without secrets.
+    #[serde(alias = "code")]
     code_snippet: Option<String>,
     /// What ran, as one line.
     command: Option<String>,
@@ -186,6 +188,7 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
         }])
         .await?;
     let saved = saved.into_iter().next().ok_or_else(Failure::internal)?;
+    found.keep_code(&desk, &saved.id).await?;
     desk.figures().reported();
     let mut answer = Reported::new(&saved.id, Status::Failed, saved.replaced);
     answer.notes = notes;
@@ -334,6 +337,9 @@ async fn end(State(desk): State<Desk>, Place(id): Place<String>, request: Reques
         Err(Error::AlreadyFinished { .. }) if is_the_same(&experiment, status, kept.as_ref()) => true,
         Err(e) => return Err(e.into()),
     };
+    if let Some(found) = &found {
+        found.keep_code(&desk, &id).await?;
+    }
     desk.figures().reported();
     let mut answer = Reported { notes, ..Reported::new(&id, status, known) };
     answer.diagnosis = found.map(|found| found.explained_later(&desk, id));

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::{COOKIE, Caller, SECURE_COOKIE, cookie, encoded, from_where, hash, new_token, password, totp};
 use crate::Desk;
-use crate::api::parameters::Body;
+use crate::api::parameters::{Body, is_ours};
 use crate::failure::{Answer, Failure};
 
 /// Hours that a session lasts.
@@ -163,9 +163,7 @@ struct Form {
 pub(crate) async fn login_form(State(desk): State<Desk>, request: Request) -> Answer<Response> {
     let from = from_where(request.extensions());
     let Body(form) = Body::<Form>::read(request, &desk).await?;
-    // only a place of ours
-    let ours = form.next.starts_with('/') && !form.next.starts_with("//") && !form.next.contains('\\');
-    let next = if ours { form.next.as_str() } else { "/" };
+    let next = if is_ours(&form.next) { form.next.as_str() } else { "/" };
     let back =
         |error: &str| Redirect::to(&format!("/login?error={error}&next={}", encoded(next))).into_response();
     let factor = match check(&desk, &form.username, &form.password, from).await {
@@ -235,11 +233,12 @@ async fn check(
         .await
         .map_err(|_| Failure::internal())?;
     match credentials.filter(|_| right) {
-        Some(credentials) => {
+        // whoever is switched off learns it by nothing
+        Some(credentials) if !credentials.disabled => {
             desk.throttle().was_right(name, from);
             Ok(Some(credentials.totp))
         }
-        None => {
+        _ => {
             desk.throttle().was_wrong(name, from, Instant::now());
             Ok(None)
         }

@@ -9,6 +9,7 @@ use coroner_store::{Experiment, SignatureStats, SimilarFailure, Votes, cause_tex
 use jiff::Timestamp;
 
 use super::experiments::{Row, encoded};
+use super::form::Sent;
 use super::{Frame, assets, experiment_at, figures, parts, whole};
 use crate::Desk;
 use crate::auth::Caller;
@@ -88,9 +89,14 @@ impl Analysis {
     }
 
     /// The experiment's address for programs, which forms are sent to as well: by its id, attempt included.
-    fn endpoint(&self) -> String {
+    fn endpoint(&self, what: &str) -> String {
         let id = &self.row.listed.id;
-        format!("/api/v1/experiments/{}", encoded(&format!("{}~{}", id.name(), id.attempt())))
+        format!("/api/v1/experiments/{}{what}", encoded(&format!("{}~{}", id.name(), id.attempt())))
+    }
+
+    /// The page of the analysis alone.
+    fn place(&self) -> String {
+        format!("{}/analysis", self.row.href())
     }
 
     /// The words that a person may choose from, and their names.
@@ -149,7 +155,10 @@ pub(super) async fn analysis(
     State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    sent: Option<Extension<Sent>>,
 ) -> Answer<Response> {
     let experiment = experiment_at(&desk, &id).await?;
-    whole(&Analysis::of(&desk, caller, experiment).await?)
+    let mut page = Analysis::of(&desk, caller, experiment).await?;
+    page.frame = page.frame.after(sent);
+    whole(&page)
 }

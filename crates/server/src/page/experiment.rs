@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use coroner_diagnosis::{Diagnosis, Source};
-use coroner_store::{CandidateRecord, Experiment, Status};
+use coroner_store::{CandidateRecord, Error, Experiment, Status};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -79,6 +79,17 @@ impl ExperimentPage {
         }
     }
 
+    /// A candidate is called by its task: what ran is the same for all of them.
+    fn title(&self) -> String {
+        match &self.candidate {
+            Some(record) if !self.row.listed.experiment_type.is_empty() => {
+                let generation = record.candidate.generation;
+                format!("{}, candidate of generation {generation}", self.row.listed.experiment_type)
+            }
+            _ => self.row.title.clone(),
+        }
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = Vec::new();
         if let Some(exit) = &self.experiment.exit {
@@ -149,9 +160,9 @@ pub(super) async fn experiment(
         None => None,
     };
     let candidate = desk.store().candidate(&experiment.listed.id).await?;
-    let code = match &candidate {
-        Some(_) => desk.store().candidate_code(&experiment.listed.id).await?,
-        None => Vec::new(),
+    let code = match desk.store().candidate_code(&experiment.listed.id).await {
+        Err(Error::NotACandidate { .. }) => Vec::new(),
+        code => code?,
     };
     let code = code_view(&String::from_utf8_lossy(&code), diagnosis);
     whole(&ExperimentPage {

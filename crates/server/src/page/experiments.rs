@@ -350,7 +350,7 @@ pub(super) async fn experiments(
     let Page { total_count, total_is_at_least, sorted_among, running_commands, next_cursor, experiments } =
         desk.store().list(query).await?;
     whole(&Experiments {
-        frame: Frame { here: "Experiments", running: running_commands, caller },
+        frame: Frame { here: "Experiments", running: running_commands, caller, sent: None },
         sorting: Sorting::of(&asked, sort),
         sort,
         sorted_among,

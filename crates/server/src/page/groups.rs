@@ -2,20 +2,20 @@
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
-use coroner_store::{Group, GroupOrder, GroupQuery, GroupState, Query, Stretch};
+use coroner_store::{Group, GroupOrder, GroupQuery, GroupState};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::chart::{self, days_before};
-use super::experiments::{Row, Sorting, encoded};
+use super::chart;
+use super::experiments::encoded;
 use super::parts::Markup;
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
 use crate::api::parameters::{Params, given, word};
 use crate::auth::Caller;
-use crate::failure::{Answer, Failure};
+use crate::failure::Answer;
 
 /// What is asked for of the list.
 #[derive(Debug, Default, Deserialize)]
@@ -110,78 +110,4 @@ pub(super) async fn groups(
         lines: page.groups.into_iter().map(|group| Line::of(group, now)).collect(),
         next: page.next_cursor,
     })
-}
-
-#[derive(Template)]
-#[template(path = "group.html")]
-struct GroupPage {
-    frame: Frame,
-    now: Timestamp,
-    group: Group,
-    days: Vec<(String, u64)>,
-    trend: Markup,
-    rows: Vec<Row>,
-    sorting: Sorting,
-    more: bool,
-    caption: &'static str,
-}
-
-impl GroupPage {
-    fn all(&self) -> String {
-        format!("/experiments?signature={}", encoded(&self.group.signature))
-    }
-}
-
-/// Answers `/groups/{signature}`.
-pub(super) async fn group(
-    State(desk): State<Desk>,
-    Extension(caller): Extension<Caller>,
-    Path(signature): Path<String>,
-) -> Answer<Response> {
-    let now = Timestamp::now();
-    let group = desk.store().group(&signature, now).await?.ok_or_else(|| {
-        Failure::not_found(format!(
-            "no failure has the signature `{}`",
-            crate::api::parameters::short(&signature)
-        ))
-    })?;
-    let query = Query { signature: Some(group.signature.clone()), limit: Some(20), ..Query::default() };
-    let page = desk.store().list(query).await?;
-    let first = group.trend.len() as i64 - 1;
-    let days = group
-        .trend
-        .iter()
-        .enumerate()
-        .map(|(i, count)| (days_before(now, first - i as i64).strftime("%a %-d %b").to_string(), *count));
-    whole(&GroupPage {
-        frame: Frame::of(&desk, "Groups", caller).await?,
-        now,
-        days: days.collect(),
-        trend: trend_chart(&group, now),
-        rows: page.experiments.into_iter().map(Row::from).collect(),
-        sorting: Sorting::default(),
-        more: page.next_cursor.is_some(),
-        caption: "The newest failures of this group",
-        group,
-    })
-}
-
-/// The group's days, drawn like the chart of the overview.
-fn trend_chart(group: &Group, now: Timestamp) -> Markup {
-    let Some(category) = group.latest.as_ref().and_then(|l| l.analysis.as_ref()).map(|a| a.category) else {
-        return Markup::default();
-    };
-    let first = group.trend.len() as i64 - 1;
-    let days = group.trend.iter().enumerate().map(|(i, count)| Stretch {
-        start: days_before(now, first - i as i64),
-        counts: [(category.to_string(), *count)].into_iter().collect(),
-    });
-    let days: Vec<_> = days.collect();
-    Plot { chart: chart::Stack::of_categories(&days) }.render().map(Markup).unwrap_or_default()
-}
-
-#[derive(Template)]
-#[template(path = "stack.html")]
-struct Plot {
-    chart: chart::Stack,
 }

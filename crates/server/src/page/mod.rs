@@ -7,11 +7,14 @@ mod chart;
 mod experiment;
 mod experiments;
 mod figures;
+mod form;
+mod group;
 mod groups;
 mod log;
 mod login;
 mod overview;
 mod parts;
+mod reference;
 mod rules;
 mod settings;
 mod statistics;
@@ -26,15 +29,19 @@ use axum::routing::get;
 use coroner_store::{Error, Experiment, Status};
 
 use crate::Desk;
+use crate::api::parameters::is_form;
 use crate::auth::{Caller, May};
 use crate::failure::{Answer, Failure};
 use crate::remembered::Remembered;
+
+pub(crate) use form::in_place;
+pub(crate) use reference::reference;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
         .route("/", get(overview::overview))
         .route("/groups", get(groups::groups))
-        .route("/groups/{signature}", get(groups::group))
+        .route("/groups/{signature}", get(group::group))
         .route("/statistics", get(statistics::statistics))
         .route("/rules", get(rules::rules))
         .route("/rules/{id}", get(rules::rule))
@@ -69,6 +76,8 @@ pub(crate) struct Frame {
     running: u64,
     /// Who looks.
     caller: Caller,
+    /// A form that was just sent, where it is shown again.
+    sent: Option<form::Sent>,
 }
 
 /// A place of the navigation: name, address, icon.
@@ -77,7 +86,8 @@ type Place = (&'static str, &'static str, &'static str);
 impl Frame {
     async fn of(desk: &Desk, here: &'static str, caller: Caller) -> Answer<Self> {
         let totals = desk.store().totals().await?;
-        Ok(Self { here, running: totals.by_status.get(&Status::Running).copied().unwrap_or(0), caller })
+        let running = totals.by_status.get(&Status::Running).copied().unwrap_or(0);
+        Ok(Self { here, running, caller, sent: None })
     }
 
     /// May whoever looks change anything?
@@ -116,7 +126,8 @@ async fn experiment_at(desk: &Desk, text: &str) -> Answer<Experiment> {
 pub(crate) fn is_wanted(path: &str, headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let of_programs = ["/api/", "/admin/", "/assets/"].iter().any(|beginning| path.starts_with(beginning));
-    accepts.contains("text/html") && !of_programs
+    // a form of a page is sent to the address that programs use
+    accepts.contains("text/html") && (!of_programs || is_form(headers))
 }
 
 #[derive(Template)]

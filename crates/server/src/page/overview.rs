@@ -155,7 +155,7 @@ pub(super) async fn overview(
         .iter()
         .map(|(cost, trend)| Top { cost: cost.clone(), trend: chart::sparkline(trend, "failures") });
     whole(&Overview {
-        frame: Frame { here: "Overview", running: found.running.running_commands, caller },
+        frame: Frame { here: "Overview", running: found.running.running_commands, caller, sent: None },
         now,
         empty: found.empty,
         chart: Stack::of_categories(&found.days),

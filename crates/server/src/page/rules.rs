@@ -7,11 +7,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use coroner_diagnosis::{Category, Rule};
-use coroner_store::{LogReader, Query};
+use coroner_diagnosis::{Category, Rule, RuleSet};
+use coroner_store::{LogReader, Query, Silenced};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::experiments::{Row, encoded};
+use super::form::Sent;
 use super::parts::Markup;
 use super::{Frame, ansi, assets, figures, parts, whole};
 use crate::Desk;
@@ -32,6 +34,8 @@ pub(super) struct Which {
     #[serde(default)]
     q: String,
     category: Option<String>,
+    /// off: only those that don't speak.
+    state: Option<String>,
     page: Option<usize>,
 }
 
@@ -43,6 +47,8 @@ struct Line {
     origin: coroner_diagnosis::Origin,
     cause: String,
     own: bool,
+    /// It does not speak.
+    off: bool,
 }
 
 #[derive(Template)]
@@ -51,7 +57,9 @@ struct Rules {
     frame: Frame,
     q: String,
     category: String,
+    only_silent: bool,
     all: usize,
+    silent: usize,
     fitting: usize,
     page: usize,
     lines: Vec<Line>,
@@ -64,7 +72,8 @@ impl Rules {
     }
 
     fn address(&self, page: usize) -> String {
-        let parts = [("q", self.q.as_str()), ("category", &self.category)];
+        let state = if self.only_silent { "off" } else { "" };
+        let parts = [("q", self.q.as_str()), ("category", &self.category), ("state", state)];
         let parts = parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{k}={}&", encoded(v)));
         format!("/rules?{}page={page}", parts.collect::<String>())
     }
@@ -75,6 +84,20 @@ impl Rules {
 
     fn earlier(&self) -> Option<String> {
         (self.page > 1).then(|| self.address(self.page - 1))
+    }
+}
+
+impl Line {
+    fn of(rule: &Rule, rules: &RuleSet) -> Self {
+        Self {
+            id: rule.id.to_string(),
+            category: rule.category,
+            severity: rule.severity,
+            origin: rule.origin,
+            cause: first(rule.causes()),
+            own: rule.own,
+            off: !rules.speaks(&rule.id),
+        }
     }
 }
 
@@ -99,22 +122,19 @@ pub(super) async fn rules(
     };
     let page = which.page.unwrap_or(1).clamp(1, 100_000);
     let all = desk.analyst().rules();
-    let fitting: Vec<&Rule> = all.iter().filter(|rule| fits(rule)).collect();
-    let lines = fitting.iter().skip((page - 1) * PAGE).take(PAGE).map(|rule| Line {
-        id: rule.id.to_string(),
-        category: rule.category,
-        severity: rule.severity,
-        origin: rule.origin,
-        cause: first(rule.causes()),
-        own: rule.own,
-    });
-    let (lines, fitting, all) = (lines.collect(), fitting.len(), all.len());
+    let only_silent = which.state.as_deref() == Some("off");
+    let fits = |rule: &Rule| fits(rule) && (!only_silent || !all.speaks(&rule.id));
+    let fitting: Vec<&Rule> = all.rules().iter().filter(|rule| fits(rule)).collect();
+    let lines = fitting.iter().skip((page - 1) * PAGE).take(PAGE).map(|rule| Line::of(rule, &all)).collect();
+    let fitting = fitting.len();
     let category = which.category.unwrap_or_default();
     whole(&Rules {
         frame: Frame::of(&desk, "Rules", caller).await?,
         q: which.q,
         category,
-        all,
+        only_silent,
+        all: all.rules().len(),
+        silent: all.silent(),
         fitting,
         page,
         lines,
@@ -161,6 +181,21 @@ struct RulePage {
     examples: Vec<String>,
     counterexamples: Vec<String>,
     tried: Option<Tried>,
+    /// Who switched it off, and when.
+    silenced: Option<Silenced>,
+    now: Timestamp,
+}
+
+impl RulePage {
+    /// Where the form that switches it is sent.
+    fn switch(&self) -> String {
+        let what = if self.line.off { "enable" } else { "disable" };
+        format!("/api/v1/rules/{}/{what}", encoded(&self.id))
+    }
+
+    fn back(&self) -> String {
+        format!("/rules/{}", encoded(&self.id))
+    }
 }
 
 /// Answers `/rules/{id}`.
@@ -169,22 +204,23 @@ pub(super) async fn rule(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Params(trying): Params<Trying>,
+    sent: Option<Extension<Sent>>,
 ) -> Answer<Response> {
-    let missing = || Failure::not_found(format!("there is no rule `{}` in force", short(&id)));
-    let place = desk.analyst().rules().iter().position(|rule| rule.id == id).ok_or_else(missing)?;
-    let tried = if trying.r#try.is_empty() { None } else { Some(tried(&desk, place).await?) };
-    let rule = desk.analyst().rules().get(place).ok_or_else(missing)?;
+    let missing = || {
+        // such as `exit.killed`: nothing that looks at text says it
+        Failure::not_found(format!("no rule that looks at text is called `{}`", short(&id)))
+            .hint("what was observed itself (how it ended, what refused or judged it) is named so too, and has no page")
+    };
+    let rules = desk.analyst().rules();
+    let rule = rules.get(&id).ok_or_else(missing)?;
+    let tried = if trying.r#try.is_empty() { None } else { Some(tried(&desk, &rules, &id).await?) };
+    let silenced = desk.store().silenced().await?.into_iter().find(|it| it.rule == id);
     let owned = |all: &[std::borrow::Cow<'_, str>]| all.iter().map(ToString::to_string).collect();
     let page = RulePage {
-        frame: Frame::of(&desk, "Rules", caller).await?,
-        line: Line {
-            id: rule.id.to_string(),
-            category: rule.category,
-            severity: rule.severity,
-            origin: rule.origin,
-            cause: first(rule.causes()),
-            own: rule.own,
-        },
+        frame: Frame::of(&desk, "Rules", caller).await?.after(sent),
+        line: Line::of(rule, &rules),
+        silenced,
+        now: Timestamp::now(),
         strength: format!("{:?}", rule.strength).to_lowercase(),
         retryable: rule.retryable,
         why: rule.why.to_string(),
@@ -200,8 +236,8 @@ pub(super) async fn rule(
     whole(&page)
 }
 
-/// Holds the rule at this place against the newest failures that have a log.
-async fn tried(desk: &Desk, place: usize) -> Answer<Tried> {
+/// Holds a rule against the newest failures that have a log.
+async fn tried(desk: &Desk, rules: &RuleSet, id: &str) -> Answer<Tried> {
     let begun = Instant::now();
     let (mut spoken, mut looked_at, mut cursor) = (Vec::new(), 0, None);
     loop {
@@ -213,10 +249,11 @@ async fn tried(desk: &Desk, place: usize) -> Answer<Tried> {
                 return Ok(Tried { spoken, looked_at, in_time: looked_at == TRIED });
             }
             looked_at += 1;
-            let decided = analysis.rule.as_deref() == desk.analyst().rules().get(place).map(|r| &*r.id);
+            let decided = analysis.rule.as_deref() == Some(id);
             let reader = desk.store().read_log(log).await?;
-            let of = desk.clone();
-            let found = tokio::task::spawn_blocking(move || first_match(&of, place, reader));
+            let (rules, id) = (rules.clone(), id.to_owned());
+            let found =
+                tokio::task::spawn_blocking(move || rules.get(&id).and_then(|it| first_match(it, reader)));
             if let Some((line, text)) = found.await.map_err(|_| Failure::internal())? {
                 let text = Markup(ansi::line(&text, 300));
                 spoken.push(Spoken { row: Row::from(listed), line, text, decided });
@@ -230,12 +267,11 @@ async fn tried(desk: &Desk, place: usize) -> Answer<Tried> {
 }
 
 /// The first line of the log's first part that the rule speaks of.
-fn first_match(desk: &Desk, place: usize, log: LogReader) -> Option<(u64, String)> {
+fn first_match(rule: &Rule, log: LogReader) -> Option<(u64, String)> {
     let mut bytes = Vec::new();
     // of a damaged log what could be read is looked at
     _ = log.take(READ).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
-    let rule = desk.analyst().rules().get(place)?;
     let mut lines = text.lines().zip(1..);
     lines
         .find(|(line, _)| line.len() < 20_000 && rule.matches(line))

@@ -23,6 +23,14 @@ async fn bodies_that_are_wrong_are_named_and_nothing_is_kept() {
         let whole = gzip(&b"it broke\n".repeat(1000));
         whole[..whole.len() / 2].to_vec()
     };
+    let cut_zstd = {
+        // what does not pack, so that half of it is half of the text
+        let noise: Vec<u8> = (0..40_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let whole = zstd::encode_all(&noise[..], 1).unwrap();
+        whole[..whole.len() / 2].to_vec()
+    };
+    let zstd_bomb = zstd::encode_all(&vec![0; 50_000_000][..], 1).unwrap();
+    assert!(zstd_bomb.len() < 20_000);
     let json_type = "content-type: application/json\r\n";
     let log_type = "content-type: text/plain\r\n";
     let packed = "content-encoding: gzip\r\n";
@@ -35,6 +43,17 @@ async fn bodies_that_are_wrong_are_named_and_nothing_is_kept() {
         (format!("{log_type}{packed}"), cut.clone(), 400, "invalid"),
         (format!("{log_type}{packed}"), b"no gzip".to_vec(), 400, "invalid"),
         (format!("{log_type}content-encoding: zstd\r\n"), b"no zstd".to_vec(), 400, "invalid"),
+        (format!("{log_type}content-encoding: zstd\r\n"), cut_zstd.clone(), 400, "invalid"),
+        (format!("{json_type}content-encoding: zstd\r\n"), cut_zstd, 400, "invalid"),
+        (format!("{log_type}content-encoding: zstd\r\n"), zstd_bomb.clone(), 413, "too_large"),
+        (format!("{json_type}content-encoding: zstd\r\n"), zstd_bomb, 413, "too_large"),
+        // a bomb in a second member of the same stream
+        (
+            format!("{log_type}{packed}"),
+            [gzip(b"it broke\n"), gzip(&vec![0; 4_000_000])].concat(),
+            413,
+            "too_large",
+        ),
         (format!("{log_type}content-encoding: br\r\n"), b"x".to_vec(), 415, "encoding"),
         (format!("{json_type}{packed}"), cut, 400, "invalid"),
         (json_type.into(), b"{\"logs\": ".to_vec(), 400, "invalid"),
@@ -73,6 +92,44 @@ async fn bodies_that_are_wrong_are_named_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn an_id_with_another_content_is_another_attempt_and_loses_nothing() {
+    let rig = Rig::open().await;
+    let report = async |log: &str, error: &str| {
+        let body = json!({"experiment_id": "same", "logs": log, "error_message": error});
+        let answer = rig.post("/api/v1/failures", &body).await;
+        (answer.status, answer.json()["experiment_id"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(report("MemoryError\n", "").await, (201, "same".into()));
+    assert_eq!(report("KeyError: 'lr'\n", "").await, (201, "same~2".into()));
+    assert_eq!(report("MemoryError\n", "").await, (200, "same".into()), "said again");
+    assert_eq!(report("", "CUDA out of memory").await, (201, "same~3".into()));
+    for (id, log) in [("same~1", "MemoryError\n"), ("same~2", "KeyError: 'lr'\n")] {
+        assert_eq!(rig.get(&format!("/api/v1/experiments/{id}/log")).await.text(), log);
+    }
+    // a run that has ended otherwise is not overwritten
+    rig.post("/api/v1/experiments", &json!({"experiment_id": "run"})).await;
+    let end = |code: i32| json!({"exit_code": code});
+    assert_eq!(rig.post("/api/v1/experiments/run/end", &end(0)).await.status, 201);
+    let other = rig.post("/api/v1/experiments/run/end", &end(1)).await;
+    assert_eq!((other.status, other.json()["error"]["code"].as_str()), (409, Some("already_ended")));
+    assert_eq!(rig.get("/api/v1/experiments/run").await.json()["status"], "passed");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn many_at_once_with_one_id_lose_nothing() {
+    let rig = Rig::open().await;
+    let report = async |i: usize| {
+        let body = json!({"experiment_id": "same", "logs": format!("worker {i}\nMemoryError\n")});
+        rig.post("/api/v1/failures", &body).await.status
+    };
+    let answers = futures_util::future::join_all((0..20).map(report)).await;
+    assert_eq!(answers, vec![201; 20]);
+    assert_eq!(rig.get("/api/v1/experiments?q=same").await.json()["total_count"], 20);
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn questions_that_are_wrong_are_named() {
     let rig = Rig::open().await;
     for (path, status, code) in [
@@ -90,6 +147,11 @@ async fn questions_that_are_wrong_are_named() {
         ("/api/v1/statistics?from=yesterday", 400, "invalid"),
         ("/api/v1/statistics?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 400, "invalid"),
         ("/api/v1/statistics?step=hour&from=1990-01-01T00:00:00Z", 400, "invalid"),
+        ("/api/v1/experiments?cursor=%00", 400, "cursor"),
+        ("/api/v1/experiments?cursor=c1.ffffffffffffffffffff", 400, "cursor"),
+        ("/api/v1/groups?cursor=g1.1.", 400, "cursor"),
+        ("/api/v1/rules?category=bug", 400, "invalid"),
+        ("/api/v1/rules?unknown=1", 400, "invalid"),
         ("/api/v1/corrections/7/replay", 404, "not_found"),
         ("/api/v1/corrections/x/replay", 404, "not_found"),
         ("/api/v2/experiments", 404, "not_found"),

@@ -5,6 +5,7 @@ use std::path::Path;
 use coroner_diagnosis::{Capture, Diagnosis, Log, Role};
 use coroner_server::{Analyst, Settings};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::browser::{Browser, axe};
 use crate::page::{NASTY, evidence, failed};
@@ -108,6 +109,26 @@ async fn by_keyboard_alone() {
     browser.until(&format!("document.activeElement.closest('tr').dataset.number === '{second}'")).await;
     browser.type_keys("a").await;
     browser.until("document.querySelector('dialog[open] .told')").await;
+    // from its evidence into the log, and back
+    tab_to(&browser, "dialog .cause-line a").await;
+    browser.type_keys("\u{e007}").await;
+    browser
+        .until(&format!("location.pathname === '/experiments/{second}' && location.hash.startsWith('#L')"))
+        .await;
+    browser.until("document.querySelector('.lines.log .cause')").await;
+    browser.client.back().await.unwrap();
+    browser
+        .until("document.querySelector('main [data-analysis]') || document.querySelector('tr[data-number]')")
+        .await;
+    browser.go("/experiments?q=bash").await;
+    for keys in ["j", "j"] {
+        browser.type_keys(keys).await;
+    }
+    browser.until(&format!("document.activeElement.closest('tr').dataset.number === '{second}'")).await;
+    // the badge itself opens it too
+    tab_to(&browser, &format!("tr[data-number='{second}'] a[data-modal]")).await;
+    browser.type_keys("\u{e007}").await;
+    browser.until("document.querySelector('dialog[open] .told')").await;
     browser.type_keys("\u{e00c}").await;
     browser.until("!document.querySelector('dialog')").await;
     browser.type_keys("j").await;
@@ -116,6 +137,18 @@ async fn by_keyboard_alone() {
     browser.until(&format!("location.pathname === '/experiments/{second}'")).await;
     browser.close().await;
     rig.end().await;
+}
+
+/// Goes on by the keyboard until this has the focus.
+async fn tab_to(browser: &Browser, selector: &str) {
+    let there = format!("document.activeElement === document.querySelector(\"{selector}\")");
+    for _ in 0..60 {
+        if browser.value(&there).await == true {
+            return;
+        }
+        browser.type_keys("\u{e004}").await;
+    }
+    panic!("{selector} is not reached by the keyboard");
 }
 
 #[tokio::test]
@@ -174,6 +207,18 @@ async fn a_live_failure_arrives_and_is_corrected() {
     // and its group says so too
     browser.click(".facts a[href^='/groups/']").await;
     browser.until("document.querySelector('main').innerText.includes('Logic error')").await;
+    // what the correction would change of those so far is looked at, and then done
+    browser.click(".said a.button").await;
+    browser.until("document.querySelector('#replayed')").await;
+    browser.until("location.search.startsWith('?replay=')").await;
+    let more = "document.querySelector('#replayed').closest('section').querySelector('form button')";
+    if browser.value(&format!("!!{more}")).await == true {
+        browser.click("section[aria-labelledby=replayed] form button").await;
+        browser.until("!location.search").await;
+    }
+    browser.click(".said form button").await;
+    browser.until("document.querySelector('.said').innerText.includes('no longer in force')").await;
+    browser.until("document.querySelector('h1').closest('.head').innerText.includes('Resource error')").await;
     browser.click("[name=do][value=resolve]").await;
     browser.until("document.querySelector('main .chip')?.parentElement.innerText.includes('resolved')").await;
     browser.close().await;
@@ -204,6 +249,33 @@ async fn whoever_signs_in_comes_where_they_wanted() {
     rig.end().await;
 }
 
+#[tokio::test]
+async fn what_is_wrong_in_a_form_is_said_where_it_was_typed() {
+    let rig = Rig::open().await;
+    let test = "what_is_wrong_in_a_form_is_said_where_it_was_typed";
+    let Some(browser) = browser(test, &rig).await else { return };
+    browser.go("/settings").await;
+    browser.click("section[aria-labelledby=tokens] details.add summary").await;
+    let name = "section[aria-labelledby=tokens] [name=name]";
+    browser.find(name).await.send_keys("gpu/07\u{e007}").await.unwrap();
+    browser.until("document.querySelector('section[aria-labelledby=tokens] [role=alert]')").await;
+    // the bar says the page's address, the field has what was typed and the focus
+    assert_eq!(browser.path().await, "/settings");
+    browser.until(&format!("document.activeElement === document.querySelector('{name}')")).await;
+    assert_eq!(browser.value(&format!("document.querySelector('{name}').value")).await, "gpu/07");
+    browser.find(name).await.clear().await.unwrap();
+    browser.find(name).await.send_keys("gpu-07\u{e007}").await.unwrap();
+    browser.until("document.querySelector('#token')?.innerText.startsWith('coroner_')").await;
+    browser.go("/settings").await;
+    assert_eq!(browser.value("!!document.querySelector('#token')").await, false, "it is told once");
+    browser.click("section[aria-labelledby=tokens] td form button").await;
+    browser
+        .until("document.querySelector('section[aria-labelledby=tokens]').innerText.includes('revoked')")
+        .await;
+    browser.close().await;
+    rig.end().await;
+}
+
 /// Every page that can be looked at, of these experiments.
 async fn pages(rig: &Rig, number: u64) -> Vec<String> {
     let signature = rig.store.numbered(number).await.unwrap().diagnosis.unwrap().signature;
@@ -215,7 +287,10 @@ async fn pages(rig: &Rig, number: u64) -> Vec<String> {
         "/statistics",
         "/rules",
         "/rules?q=cuda",
+        "/rules/cuda.out-of-memory",
+        "/rules?state=off",
         "/settings",
+        "/docs",
         "/nowhere",
     ]
     .map(String::from)
@@ -224,6 +299,9 @@ async fn pages(rig: &Rig, number: u64) -> Vec<String> {
     pages.push(format!("/experiments/{number}?find=e"));
     pages.push(format!("/experiments/{number}/analysis"));
     pages.push(format!("/groups/{signature}"));
+    if let Some(correction) = rig.store.corrections(Some(&signature)).await.unwrap().first() {
+        pages.push(format!("/groups/{signature}?replay={}&words=script", correction.id));
+    }
     pages
 }
 
@@ -236,8 +314,29 @@ async fn markup_is_shown_and_never_run() {
     let log = format!("{NASTY}\n\u{1b}[31m{NASTY}\n");
     let id: String = NASTY.chars().filter(|c| !c.is_control()).collect();
     let number = failed(&rig, Some(&id), &["sh", "-c", NASTY], log.as_bytes(), found).await;
+    // and in whatever people fill in; where the desk takes no such name, the store is asked itself
+    let store = &rig.store;
+    let signature = store.numbered(number).await.unwrap().diagnosis.unwrap().signature;
+    let ruling =
+        coroner_store::Ruling { cause: Some(NASTY.into()), fix: Some(NASTY.into()), ..Default::default() };
+    let now = Timestamp::now();
+    store.correct(&signature, ruling, NASTY, now, None).await.unwrap();
+    store.decide(&signature, coroner_store::Decision::Assign(Some(NASTY.into())), NASTY, now).await.unwrap();
+    store.decide(&signature, coroner_store::Decision::Mute(None), NASTY, now).await.unwrap();
+    store.silence("cuda.out-of-memory", Some(NASTY), now).await.unwrap();
+    store.add_user(NASTY, coroner_store::Role::Viewer, "x", now).await.unwrap();
+    let scope = coroner_store::TokenScope::Read;
+    store.add_token(NASTY, scope, [7; 32], NASTY, now).await.unwrap();
+    let code = format!("print(1)\n{NASTY}\n");
+    let reported =
+        json!({"experiment_id": "code", "experiment_type": NASTY, "error_message": NASTY, "code": code});
+    let reported = rig.post("/api/v1/failures", &reported).await.json()["number"].as_u64().unwrap();
+    let started = json!({"experiment_id": "run", "command": NASTY, "cwd": NASTY, "host": NASTY});
+    let running = rig.post("/api/v1/experiments", &started).await.json()["number"].as_u64().unwrap();
     let Some(browser) = browser("markup_is_shown_and_never_run", &rig).await else { return };
-    for path in pages(&rig, number).await {
+    let mut all = pages(&rig, number).await;
+    all.extend([reported, running].map(|number| format!("/experiments/{number}")));
+    for path in all {
         browser.go(&path).await;
         assert!(!browser.is_alerted().await, "{path}");
         let strange =
@@ -263,10 +362,20 @@ async fn nothing_overflows_and_nobody_is_shut_out() {
     if axe.is_err() {
         println!("skipped: {test}: axe-core is not installed; scripts/test fetches it from npm");
     }
+    // something in every form
+    let now = Timestamp::now();
+    let signature = rig.store.numbered(numbers[1]).await.unwrap().diagnosis.unwrap().signature;
+    let ruling = coroner_store::Ruling { cause: Some("a person's word".into()), ..Default::default() };
+    rig.store.correct(&signature, ruling, "ada", now, None).await.unwrap();
+    rig.store.add_user("ada", coroner_store::Role::Admin, "x", now).await.unwrap();
+    rig.store.add_token("ci", coroner_store::TokenScope::Report, [7; 32], "ada", now).await.unwrap();
+    rig.store.silence("cuda.out-of-memory", Some("ada"), now).await.unwrap();
+    let open = "document.querySelectorAll('details:not(.menu)').forEach((it) => { it.open = true })";
     for path in pages(&rig, numbers[1]).await {
         for (width, theme) in [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")] {
             browser.face(width, 900, theme).await;
             browser.go(&path).await;
+            browser.value(open).await;
             let beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(browser.value(beyond).await, 0, "{path} is wider than {width} px");
             let Ok(axe) = &axe else { continue };

@@ -10,6 +10,8 @@ mod auth;
 mod bad_input;
 mod browser;
 mod dashboard;
+mod forms;
+mod fuzz;
 mod groups;
 mod limits;
 mod live;

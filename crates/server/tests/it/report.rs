@@ -124,7 +124,7 @@ async fn a_run_starts_lives_and_ends() {
     assert!(passed.json().get("diagnosis").is_none());
     assert_eq!(rig.get("/api/v1/experiments/far~2/diagnosis").await.status, 404);
     // whose silence lasts too long is lost
-    let silent = json!({"experiment_id": "silent", "heartbeat_seconds": 5});
+    let silent = json!({"experiment_id": "silent", "heartbeat_seconds": 5, "host": "gpu-08"});
     rig.post("/api/v1/experiments", &silent).await;
     for _ in 0..600 {
         if rig.get("/api/v1/experiments/silent").await.json()["status"] == "lost" {
@@ -134,6 +134,37 @@ async fn a_run_starts_lives_and_ends() {
     }
     let lost = rig.get("/api/v1/experiments/silent").await.json();
     assert_eq!(lost["reason"], "no heartbeat came any more");
+    let diagnosis = rig.get("/api/v1/experiments/silent/diagnosis").await.json();
+    assert_eq!(
+        (diagnosis["origin"].as_str(), diagnosis["retryable"].as_bool()),
+        (Some("infrastructure"), Some(true)),
+        "{diagnosis}"
+    );
+    assert!(diagnosis["fix_suggestion"].as_str().unwrap().contains("`gpu-08`"), "{diagnosis}");
+    // an end that comes late still counts
+    let late = rig.post("/api/v1/experiments/silent/end", &json!({"exit_code": 0})).await;
+    assert_eq!((late.status, late.json()["status"].as_str()), (201, Some("passed")), "{late}");
+    assert_eq!(rig.get("/api/v1/experiments/silent/diagnosis").await.status, 404);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn the_code_of_a_failure_is_kept_without_secrets_and_its_failing_lines_are_marked() {
+    let rig = Rig::open().await;
+    let code = "import os\nAPI_KEY = 'sk-ant-REDACTED'\nimport scipy\n";
+    let report = json!({"experiment_id": "a", "logs": LOG, "exit_code": 1, "code": code});
+    assert_eq!(rig.post("/api/v1/failures", &report).await.status, 201);
+    let kept = rig.get("/api/v1/experiments/a/code").await;
+    assert_eq!((kept.status, kept.text().lines().nth(2)), (200, Some("import scipy")), "{kept}");
+    assert!(!kept.text().contains("AbCdEf"), "{kept}");
+    let page = rig.call("GET", "/experiments/a", "accept: text/html\r\n", b"").await.text();
+    assert!(page.contains("as it was reported"), "{page}");
+    assert!(page.contains("<li id=\"C1\">") && page.contains("<li id=\"C3\" class=\""), "{page}");
+    // a run has it too
+    rig.post("/api/v1/experiments", &json!({"experiment_id": "b"})).await;
+    let end = json!({"exit_code": 1, "logs": LOG, "code_snippet": code});
+    assert_eq!(rig.post("/api/v1/experiments/b/end", &end).await.status, 201);
+    assert_eq!(rig.get("/api/v1/experiments/b/code").await.text().lines().count(), 3);
     rig.end().await;
 }
 
@@ -192,6 +223,10 @@ async fn what_is_measured_is_told() {
         }
     }
     let page = rig.get("/docs").await.text();
-    assert!(page.contains("/api/v1/failures") && !page.contains("<script"), "{page}");
+    assert!(page.contains("<code>/api/v1/failures</code>") && !page.contains("<script>"), "{page}");
+    assert!(
+        page.contains("desk.css") && page.contains("what was sent can") && page.contains("oom_killed"),
+        "{page}"
+    );
     rig.end().await;
 }

@@ -1,11 +1,9 @@
 //! A desk that listens, over a store in a folder of its own, and a client that speaks HTTP by hand.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
-use coroner_diagnosis::{
-    Capture, Category, Code, Diagnosis, Origin, Rule, RuleSet, Severity, conclude, examine,
-};
+use coroner_diagnosis::{Capture, Category, Code, Diagnosis, Origin, RuleSet, Severity, conclude, examine};
 use coroner_server::{Analyst, Desk, Settings};
 use coroner_store::Store;
 use serde_json::Value;
@@ -15,27 +13,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 /// The rules alone.
-pub(crate) struct Rules(RuleSet);
+pub(crate) struct Rules(RwLock<RuleSet>);
 
 impl Rules {
     pub(crate) fn built_in() -> Self {
-        Self(RuleSet::new(&[]).unwrap())
+        Self(RwLock::new(RuleSet::new(&[]).unwrap()))
     }
 }
 
 impl Analyst for Rules {
     fn diagnose(&self, capture: &Capture) -> Diagnosis {
-        let examined = examine(capture, &self.0, &coroner_diagnosis::Settings::default());
+        let examined = examine(capture, &self.rules(), &coroner_diagnosis::Settings::default());
         conclude(examined, None, "2026-11-28T12:00:00Z")
     }
 
     fn signature_parts(&self, capture: &Capture) -> (String, Vec<String>) {
-        let signature = examine(capture, &self.0, &coroner_diagnosis::Settings::default()).signature;
+        let signature = examine(capture, &self.rules(), &coroner_diagnosis::Settings::default()).signature;
         (signature.id, signature.parts)
     }
 
-    fn rules(&self) -> &[Rule] {
-        self.0.rules()
+    fn rules(&self) -> RuleSet {
+        self.0.read().unwrap().clone()
+    }
+
+    fn silence(&self, ids: &[String]) {
+        let mut rules = self.0.write().unwrap();
+        *rules = rules.without(ids.iter().map(String::as_str));
     }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use coroner_diagnosis::{Category, Said, Severity};
+use jiff::civil::date;
 use jiff::{Timestamp, ToSpan};
 
 use super::given::{at, command, diagnosis, ended, failed, log_of, new, saved};
 use crate::{
     By, CommandLine, Decision, Error, GroupOrder, GroupQuery, GroupState, Outcome, Query, Role, Ruling,
-    Status, Step, Store, TokenScope, What,
+    Spent, Status, Step, Store, TokenScope, UserChange, What,
 };
 
 macro_rules! cases {
@@ -37,7 +38,8 @@ cases! {
     a_split_moves_what_is_there_and_what_comes a_correction_decides_and_is_taken_back votes_are_counted
     what_happens_is_told_in_order counts_over_time silence_is_noticed people_and_tokens
     a_reported_failure_keeps_how_it_ended an_overview_is_made_of_its_parts
-    a_version_changes_with_every_write
+    a_version_changes_with_every_write whoever_is_switched_off_is_out_and_the_last_admin_stays
+    rules_are_silenced_and_speak_again the_code_of_a_reported_failure_is_kept_with_it what_a_month_has_cost
 }
 
 async fn fail(store: &Store, signature: &str, cause: &str, seconds: i64) -> crate::ExperimentId {
@@ -286,6 +288,58 @@ async fn people_and_tokens(store: &Store) {
     assert!(!store.revoke_token("ci", now).await.unwrap());
     assert!(store.token([2; 32]).await.unwrap().is_none());
     assert!(store.tokens().await.unwrap()[0].revoked_at.is_some());
+}
+
+async fn whoever_is_switched_off_is_out_and_the_last_admin_stays(store: &Store) {
+    let now = Timestamp::now();
+    for (name, role) in [("ada", Role::Admin), ("bob", Role::Viewer)] {
+        assert!(store.add_user(name, role, "x", now).await.unwrap());
+    }
+    let change = async |name, role, disabled| store.change_user(name, role, disabled, now).await.unwrap();
+    assert_eq!(change("eve", Some(Role::Admin), None).await, UserChange::Nobody);
+    assert_eq!(change("ada", Some(Role::Viewer), None).await, UserChange::LastAdmin);
+    assert_eq!(change("ada", None, Some(true)).await, UserChange::LastAdmin);
+    assert_eq!(change("bob", Some(Role::Admin), Some(true)).await, UserChange::Done);
+    assert_eq!(change("ada", None, Some(true)).await, UserChange::LastAdmin, "bob may not sign in");
+    assert_eq!(change("bob", None, Some(false)).await, UserChange::Done);
+    store.begin_session([1; 32], "ada", now, now + 1.hour()).await.unwrap();
+    assert_eq!(change("ada", None, Some(true)).await, UserChange::Done);
+    assert_eq!(store.session([1; 32], now).await.unwrap(), None);
+    assert!(store.credentials("ada").await.unwrap().unwrap().disabled);
+    // a session that begins all the same is none
+    store.begin_session([1; 32], "ada", now, now + 1.hour()).await.unwrap();
+    assert_eq!(store.session([1; 32], now).await.unwrap(), None);
+    assert_eq!(store.users().await.unwrap()[0].disabled_at.unwrap().as_second(), now.as_second());
+    assert_eq!(change("ada", Some(Role::Viewer), Some(false)).await, UserChange::Done);
+    assert_eq!(store.credentials("ada").await.unwrap().unwrap().role, Role::Viewer);
+}
+
+async fn rules_are_silenced_and_speak_again(store: &Store) {
+    assert!(store.silence("cuda.oom", Some("ada"), at(5)).await.unwrap());
+    assert!(!store.silence("cuda.oom", Some("bob"), at(6)).await.unwrap(), "it is already");
+    let kept = store.silenced().await.unwrap();
+    assert_eq!((kept.len(), kept[0].rule.as_str(), kept[0].by.as_str()), (1, "cuda.oom", "ada"));
+    assert!(store.silence("cuda.oom", None, at(7)).await.unwrap());
+    assert!(!store.silence("cuda.oom", None, at(8)).await.unwrap());
+    assert_eq!(store.silenced().await.unwrap(), []);
+}
+
+async fn the_code_of_a_reported_failure_is_kept_with_it(store: &Store) {
+    let failure = saved(Some("far"), 0, diagnosis("v1:a", "x"), None);
+    let id = store.save_diagnoses(vec![failure]).await.unwrap().remove(0).id;
+    assert!(matches!(store.candidate_code(&id).await, Err(Error::NotACandidate { .. })));
+    store.keep_source(&id, b"import torch\n").await.unwrap();
+    store.keep_source(&id, b"import numpy\n").await.unwrap();
+    assert_eq!(store.candidate_code(&id).await.unwrap(), b"import numpy\n");
+}
+
+async fn what_a_month_has_cost(store: &Store) {
+    let month = (date(2026, 11, 1), date(2026, 11, 30));
+    assert_eq!(store.spent_within(month.0, month.1).await.unwrap(), Spent::default());
+    for (day, calls) in [(date(2026, 10, 31), 1), (month.0, 2), (month.1, 4), (date(2026, 12, 1), 8)] {
+        store.record_spend(day, Spent { calls, dollars: 0.5 }).await.unwrap();
+    }
+    assert_eq!(store.spent_within(month.0, month.1).await.unwrap(), Spent { calls: 6, dollars: 1.0 });
 }
 
 async fn a_reported_failure_keeps_how_it_ended(store: &Store) {

@@ -219,11 +219,22 @@ pub(super) fn record(conn: &Connection, id: &ExperimentId) -> Result<Option<Cand
 pub(super) fn code(conn: &Connection, id: &ExperimentId) -> Result<Vec<u8>, Trouble> {
     let (key, _, _) = experiments::find(conn, id)?;
     let data: Option<Vec<u8>> = conn
-        .prepare_cached("SELECT k.data FROM candidates c JOIN codes k ON k.id = c.code WHERE c.key = ?1")?
+        .prepare_cached(
+            "SELECT k.data FROM candidates c JOIN codes k ON k.id = c.code WHERE c.key = ?1
+             UNION ALL SELECT data FROM sources WHERE key = ?1",
+        )?
         .query_row([key], |row| row.get(0))
         .optional()?;
     let data = data.ok_or_else(|| Error::NotACandidate { id: id.to_string() })?;
     Ok(zstd::decode_all(&data[..]).map_err(|e| Error::Code { id: id.to_string(), detail: e.to_string() })?)
+}
+
+/// Keeps the code of a failure that others ran.
+pub(super) fn keep_source(conn: &Connection, id: &ExperimentId, code: &Packed) -> Result<(), Trouble> {
+    let (key, _, _) = experiments::find(conn, id)?;
+    conn.prepare_cached("INSERT OR REPLACE INTO sources (key, data) VALUES (?1, ?2)")?
+        .execute(params![key, code.data])?;
+    Ok(())
 }
 
 /// Everything that a candidate has beyond its experiment, with the experiment that is about to go.

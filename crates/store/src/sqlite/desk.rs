@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use rusqlite::Connection;
 
 use super::experiments::set_diagnosis;
-use super::{Sqlite, Trouble, corrections, costs, groups, happenings, list, people, related};
+use super::{
+    Sqlite, Trouble, candidates, corrections, costs, groups, happenings, ledger, list, people, related,
+};
 use crate::backend::DeskBackend;
 use crate::overview::Questions;
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Overview, OverviewQuery, Replay, Role, Ruling, Status, Step, Stretch, Token, TokenHash, TokenScope, User,
-    Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Silenced, Spent, Status, Step, Stretch, Token, TokenHash,
+    TokenScope, User, UserChange, Votes,
 };
 
 #[async_trait]
@@ -179,6 +182,36 @@ impl DeskBackend for Sqlite {
     async fn credentials(&self, name: &str) -> Result<Option<Credentials>, Error> {
         let name = name.to_owned();
         self.read(move |conn| people::credentials(conn, &name)).await
+    }
+
+    async fn change_user(
+        &self,
+        name: &str,
+        role: Option<Role>,
+        disabled: Option<bool>,
+        now: Timestamp,
+    ) -> Result<UserChange, Error> {
+        let name = name.to_owned();
+        self.write(move |conn| people::change(conn, &name, role, disabled, now)).await
+    }
+
+    async fn silence(&self, rule: &str, by: Option<&str>, now: Timestamp) -> Result<bool, Error> {
+        let (rule, by) = (rule.to_owned(), by.map(str::to_owned));
+        self.write(move |conn| people::silence(conn, &rule, by.as_deref(), now)).await
+    }
+
+    async fn silenced(&self) -> Result<Vec<Silenced>, Error> {
+        self.read(people::silenced).await
+    }
+
+    async fn keep_source(&self, id: &ExperimentId, code: &[u8]) -> Result<(), Error> {
+        let (id, code) = (id.clone(), candidates::pack(code));
+        let code = code.map_err(|e| Error::Code { id: id.to_string(), detail: e.to_string() })?;
+        self.write(move |conn| candidates::keep_source(conn, &id, &code)).await
+    }
+
+    async fn spent_within(&self, from: Date, to: Date) -> Result<Spent, Error> {
+        self.read(move |conn| ledger::spent_within(conn, from, to)).await
     }
 
     async fn remove_user(&self, name: &str) -> Result<bool, Error> {

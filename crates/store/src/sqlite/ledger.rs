@@ -46,6 +46,16 @@ pub(super) fn spent(conn: &Connection, day: Date) -> Result<Spent, Trouble> {
     Ok(spent.unwrap_or_default())
 }
 
+/// What was spent from this day on, up to and with another.
+pub(super) fn spent_within(conn: &Connection, from: Date, to: Date) -> Result<Spent, Trouble> {
+    let sql =
+        "SELECT ifnull(sum(calls), 0), ifnull(sum(nanodollars), 0) FROM spending WHERE day BETWEEN ?1 AND ?2";
+    let spent = conn.prepare_cached(sql)?.query_row([from.to_string(), to.to_string()], |row| {
+        Ok(Spent { calls: row.get(0)?, dollars: row.get::<_, i64>(1)? as f64 / NANO })
+    })?;
+    Ok(spent)
+}
+
 pub(super) fn record_spend(conn: &Connection, day: Date, spent: Spent) -> Result<(), Trouble> {
     conn.prepare_cached(
         "INSERT INTO spending (day, calls, nanodollars) VALUES (?1, ?2, ?3)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Trouble;
-use crate::{Credentials, Role, Token, TokenHash, TokenScope, User};
+use crate::{Credentials, Role, Silenced, Token, TokenHash, TokenScope, User, UserChange};
 
 /// A token that is used all the time is noted once in this many milliseconds.
 const USE_NOTED: i64 = 60_000;
@@ -34,7 +34,7 @@ pub(super) fn add(
 
 pub(super) fn all(conn: &Connection) -> Result<Vec<User>, Trouble> {
     let mut statement = conn.prepare_cached(
-        "SELECT name, role, totp IS NOT NULL, created_at FROM users WHERE name > '' ORDER BY name LIMIT 1000",
+        "SELECT name, role, totp IS NOT NULL, created_at, disabled_at FROM users WHERE name > '' ORDER BY name LIMIT 1000",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(User {
@@ -42,15 +42,22 @@ pub(super) fn all(conn: &Connection) -> Result<Vec<User>, Trouble> {
             role: role(&row.get::<_, String>(1)?),
             second_factor: row.get(2)?,
             created_at: time(row.get(3)?),
+            disabled_at: row.get::<_, Option<i64>>(4)?.map(time),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn credentials(conn: &Connection, name: &str) -> Result<Option<Credentials>, Trouble> {
-    let mut statement = conn.prepare_cached("SELECT password, role, totp FROM users WHERE name = ?1")?;
+    let sql = "SELECT password, role, totp, disabled_at IS NOT NULL FROM users WHERE name = ?1";
+    let mut statement = conn.prepare_cached(sql)?;
     let found = statement.query_row([name], |row| {
-        Ok(Credentials { password: row.get(0)?, role: role(&row.get::<_, String>(1)?), totp: row.get(2)? })
+        Ok(Credentials {
+            password: row.get(0)?,
+            role: role(&row.get::<_, String>(1)?),
+            totp: row.get(2)?,
+            disabled: row.get(3)?,
+        })
     });
     Ok(found.optional()?)
 }
@@ -58,6 +65,59 @@ pub(super) fn credentials(conn: &Connection, name: &str) -> Result<Option<Creden
 pub(super) fn remove(conn: &Connection, name: &str) -> Result<bool, Trouble> {
     end_sessions(conn, name)?;
     Ok(conn.prepare_cached("DELETE FROM users WHERE name = ?1")?.execute([name])? == 1)
+}
+
+/// What somebody may do from now on: a role, or nothing for the time being. Their sessions go on with another role, and end
+/// where they may not sign in.
+pub(super) fn change(
+    conn: &Connection,
+    name: &str,
+    new_role: Option<Role>,
+    disabled: Option<bool>,
+    now: Timestamp,
+) -> Result<UserChange, Trouble> {
+    let all = all(conn)?;
+    let Some(user) = all.iter().find(|user| user.name == name) else { return Ok(UserChange::Nobody) };
+    let admin = |user: &User| user.role == Role::Admin && user.disabled_at.is_none();
+    let loses = new_role.is_some_and(|role| role != Role::Admin) || disabled == Some(true);
+    if loses && admin(user) && !all.iter().any(|other| other.name != name && admin(other)) {
+        return Ok(UserChange::LastAdmin);
+    }
+    if let Some(role) = new_role {
+        let sql = "UPDATE users SET role = ?2 WHERE name = ?1";
+        conn.prepare_cached(sql)?.execute(params![name, role.as_str()])?;
+    }
+    if let Some(disabled) = disabled {
+        let at = disabled.then(|| now.as_millisecond());
+        let sql = "UPDATE users SET disabled_at = ?2 WHERE name = ?1";
+        conn.prepare_cached(sql)?.execute(params![name, at])?;
+        if disabled {
+            end_sessions(conn, name)?;
+        }
+    }
+    Ok(UserChange::Done)
+}
+
+pub(super) fn silence(
+    conn: &Connection,
+    rule: &str,
+    by: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, Trouble> {
+    let changed = match by {
+        Some(by) => conn
+            .prepare_cached("INSERT OR IGNORE INTO silenced (rule, by, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![rule, by, now.as_millisecond()])?,
+        None => conn.prepare_cached("DELETE FROM silenced WHERE rule = ?1")?.execute([rule])?,
+    };
+    Ok(changed == 1)
+}
+
+pub(super) fn silenced(conn: &Connection) -> Result<Vec<Silenced>, Trouble> {
+    let sql = "SELECT rule, by, at FROM silenced WHERE rule > '' ORDER BY rule LIMIT 10000";
+    let mut statement = conn.prepare_cached(sql)?;
+    let read = |row: &Row<'_>| Ok(Silenced { rule: row.get(0)?, by: row.get(1)?, at: time(row.get(2)?) });
+    Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn set_password(conn: &Connection, name: &str, password: &str) -> Result<bool, Trouble> {
@@ -104,7 +164,7 @@ pub(super) fn session(
 ) -> Result<Option<(String, Role)>, Trouble> {
     let mut statement = conn.prepare_cached(
         "SELECT u.name, u.role FROM sessions s JOIN users u ON u.name = s.user
-         WHERE s.hash = ?1 AND s.expires_at >= ?2",
+         WHERE s.hash = ?1 AND s.expires_at >= ?2 AND u.disabled_at IS NULL",
     )?;
     let found = statement.query_row(params![hash, now.as_millisecond()], |row| {
         Ok((row.get(0)?, role(&row.get::<_, String>(1)?)))

@@ -521,3 +521,21 @@ WHEN new.scope = '' AND new.hours <> 1 AND new.signature <> 0 BEGIN
   DELETE FROM daily WHERE new.times < 0 AND signature = new.signature AND day = iif(new.hours = 0, -1, new.start)
     AND count = 0;
 END;
+
+-- v 5
+-- What people switch off: those who may not sign in for the time being, and rules that are not to speak.
+ALTER TABLE users ADD COLUMN disabled_at INTEGER;  -- milliseconds
+CREATE TABLE silenced (
+  rule TEXT PRIMARY KEY,
+  by TEXT NOT NULL,
+  at INTEGER NOT NULL                    -- milliseconds
+) WITHOUT ROWID;
+
+-- The code of a failure that others ran, as they reported it.
+CREATE TABLE sources (
+  key INTEGER PRIMARY KEY,               -- experiments.key
+  data BLOB NOT NULL                     -- zstd
+);
+CREATE TRIGGER source_is_forgotten AFTER DELETE ON experiments BEGIN
+  DELETE FROM sources WHERE key = old.key;
+END;

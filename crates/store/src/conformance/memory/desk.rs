@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::Memory;
 use crate::backend::DeskBackend;
 use crate::{
     By, Correction, Credentials, Decision, Error, ExperimentId, Group, GroupPage, GroupQuery, Happening,
-    Overview, OverviewQuery, Replay, Role, Ruling, Step, Stretch, Token, TokenHash, TokenScope, User, Votes,
+    Overview, OverviewQuery, Replay, Role, Ruling, Silenced, Spent, Step, Stretch, Token, TokenHash,
+    TokenScope, User, UserChange, Votes,
 };
 
 #[async_trait]
@@ -74,6 +76,27 @@ impl DeskBackend for Memory {
         Err(Error::Closed)
     }
     async fn credentials(&self, _: &str) -> Result<Option<Credentials>, Error> {
+        Err(Error::Closed)
+    }
+    async fn change_user(
+        &self,
+        _: &str,
+        _: Option<Role>,
+        _: Option<bool>,
+        _: Timestamp,
+    ) -> Result<UserChange, Error> {
+        Err(Error::Closed)
+    }
+    async fn silence(&self, _: &str, _: Option<&str>, _: Timestamp) -> Result<bool, Error> {
+        Err(Error::Closed)
+    }
+    async fn silenced(&self) -> Result<Vec<Silenced>, Error> {
+        Err(Error::Closed)
+    }
+    async fn keep_source(&self, _: &ExperimentId, _: &[u8]) -> Result<(), Error> {
+        Err(Error::Closed)
+    }
+    async fn spent_within(&self, _: Date, _: Date) -> Result<Spent, Error> {
         Err(Error::Closed)
     }
     async fn remove_user(&self, _: &str) -> Result<bool, Error> {
