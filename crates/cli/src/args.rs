@@ -1,5 +1,6 @@
 //! The command line: every command, what it takes and what its exit statuses mean.
 
+mod alerts;
 mod attempt;
 mod bench;
 mod check;
@@ -19,6 +20,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 use coroner_store::{Sort, Status};
 
+pub(crate) use alerts::{AlertsArgs, AlertsCommand};
 pub(crate) use attempt::TestArgs;
 pub(crate) use bench::{BenchArgs, BenchCommand, FillArgs};
 pub(crate) use check::CheckArgs;
@@ -98,6 +100,7 @@ pub(crate) enum Command {
     Advice(AdviceArgs),
     Stats(StatsArgs),
     Serve(ServeArgs),
+    Alerts(AlertsArgs),
     User(UserArgs),
     Token(TokenArgs),
     Doctor(DoctorArgs),
@@ -122,6 +125,7 @@ word!(origin, coroner_diagnosis::Origin);
 word!(role, coroner_store::Role);
 word!(scope, coroner_store::TokenScope);
 word!(feedback, coroner_store::Feedback);
+word!(message_state, coroner_store::MessageState);
 
 fn sort() -> impl TypedValueParser<Value = Sort> {
     PossibleValuesParser::new(Sort::WORDS).try_map(|text| text.parse::<Sort>())
@@ -156,7 +160,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            31,
+            34,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -1,5 +1,6 @@
 //! The configuration: defaults, then the configuration file, then `CORONER_*` variables, then flags.
 
+pub(crate) mod alerts;
 mod keys;
 mod layers;
 
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) run: Run,
     pub(crate) sandbox: Sandbox,
     pub(crate) serve: Serve,
+    pub(crate) alerts: alerts::Alerts,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -1,5 +1,6 @@
 //! `coroner doctor`: what is configured, what is reachable, what is in force; each finding says what to do.
 
+mod alerts;
 mod checks;
 
 use serde::Serialize;
@@ -62,6 +63,7 @@ pub(crate) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8, Failed>
     checks.append(&mut store_checks);
     checks.extend(checks::rules(context));
     checks.extend(checks::model(context, store.as_ref(), args.offline, &runtime));
+    checks.extend(alerts::alerts(context, store.as_ref(), &runtime));
     checks.extend(checks::run(context));
     checks.extend(checks::sandbox(context));
     checks.push(checks::terminal(context));

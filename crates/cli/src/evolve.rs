@@ -46,6 +46,7 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
     }
     let store = runtime.block_on(Store::open(&context.store_url()))?;
     crate::run::close_orphans(&store, context, &runtime).iter().for_each(|note| context.note(note));
+    let telling = crate::alerts::Telling::begin(context, &store, &runtime)?;
     let earlier = earlier_run(args, &task, &store, &runtime)?;
     let settings = settings(args, earlier.as_ref());
     let tester = tester(args.offline, context, task, &voice)?;
@@ -89,6 +90,9 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
     let evolution = evolution.map_err(of_loop)?;
     let over = work(&evolution, args.workers.get(), &stop, &voice)?;
     voice.end();
+    if let Some(telling) = telling {
+        telling.end();
+    }
     let summary = runtime.block_on(Summary::of(&store, evolution.run_id()))?;
     match context.format {
         Format::Json => context.print_json(&page::Answer::new(tester.task(), &over, &summary, &versions))?,

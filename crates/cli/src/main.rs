@@ -1,6 +1,7 @@
 //! The binary `coroner`.
 
 mod advice;
+mod alerts;
 mod analyst;
 mod analyze;
 mod args;
@@ -77,6 +78,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),
         Command::Serve(args) => serve::serve(args, context),
+        Command::Alerts(args) => alerts::command(args, context),
         Command::User(args) => people::user(args, context),
         Command::Token(args) => people::token(args, context),
         Command::Doctor(args) => doctor::doctor(args, context),

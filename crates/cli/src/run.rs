@@ -66,6 +66,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     let log = record.keep_log(&mut outcome);
     let last_words = if outcome.exit.succeeded() || outcome.reader_gone {
         record.passed(&outcome, log);
+        signals.obey(status, String::new());
         String::new()
     } else {
         failed(args, context, &record, signals, (&outcome, sandbox), log)
@@ -73,6 +74,9 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     notes.iter().for_each(|note| context.note(note));
     // last, because those who read standard error keep the end of it; nobody may be left to read it
     _ = io::stderr().write_all(last_words.as_bytes());
+    // nobody who pressed Ctrl-C waits for a mail: the next one sends it
+    let patience = if outcome.interrupted { Duration::ZERO } else { crate::alerts::PATIENCE };
+    crate::alerts::tell(context, record.store(), patience);
     if outcome.interrupted {
         // a shell goes on with its loop unless it sees that Ctrl-C has ended us
         _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);

@@ -28,8 +28,9 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
         .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))?;
     let listener = runtime.block_on(listen(args.listen.as_ref().unwrap_or(&context.config.serve.listen)))?;
     let address = listener.local_addr().map_err(anyhow::Error::new)?;
-    let settings = settings(args, context, address)?;
+    let mut settings = settings(args, context, address)?;
     let store = runtime.block_on(Store::open(&context.store_url()))?;
+    settings.alerts = crate::alerts::of(context, store.clone())?;
     if settings.auth {
         somebody_may(&store, &runtime, address)?;
     }

@@ -9,6 +9,7 @@ use coroner_store::Store;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::alerts::Alerts;
 use crate::auth::Throttle;
 use crate::auth::login::Pending;
 use crate::failure::{Answer, Failure};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What else is configured, for people to read: nothing here decides anything.
     pub sections: Vec<Section>,
+    /// Who is told of failures, if anybody is.
+    pub alerts: Option<Alerts>,
 }
 
 /// A part of the configuration, as it is shown.
@@ -81,6 +84,7 @@ impl Default for Settings {
             any_host: false,
             limits: Limits::default(),
             sections: Vec::new(),
+            alerts: None,
         }
     }
 }

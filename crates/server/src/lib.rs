@@ -4,6 +4,7 @@
 //! an API answers comes from the store; nothing is kept here that a restart would lose.
 #![warn(missing_docs)]
 
+pub mod alerts;
 mod api;
 mod auth;
 mod autopsy;

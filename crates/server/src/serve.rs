@@ -43,6 +43,8 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(desk.clone()));
+    let (alerts, ending) = (desk.settings().alerts.clone(), desk.ending());
+    let telling = alerts.map(|alerts| tokio::spawn(async move { alerts.watch(ending).await }));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let permit = Arc::clone(&connections).acquire_owned();
@@ -80,6 +82,10 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     // whoever reads slowly is not waited for
     _ = tokio::time::timeout(FAREWELL, graceful.shutdown()).await;
     upkeep.abort();
+    if let Some(telling) = telling {
+        // a message that is under way is not cut off, so that it need not be sent again
+        _ = tokio::time::timeout(FAREWELL, telling).await;
+    }
     Ok(())
 }
 

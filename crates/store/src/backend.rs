@@ -7,17 +7,18 @@ use jiff::civil::Date;
 
 use crate::logs::StoredLog;
 use crate::{
-    By, Candidate, CandidateBegun, CandidateOutcome, CandidateRecord, CommandLine, Correction, Costs,
-    Credentials, Decision, Error, Experiment, ExperimentId, Group, GroupPage, GroupQuery, Happening, Health,
-    LogId, NewCandidate, NewExperiment, NewRun, Outcome, Overview, OverviewQuery, Owner, Page,
+    AlertRound, AlertStep, By, Candidate, CandidateBegun, CandidateOutcome, CandidateRecord,
+    ChannelDeliveries, CommandLine, Correction, Costs, Credentials, Decision, Error, Experiment,
+    ExperimentId, Group, GroupPage, GroupQuery, Happening, Health, LogId, MessageState, NewCandidate,
+    NewExperiment, NewMessage, NewRun, OutboxMessage, Outcome, Overview, OverviewQuery, Owner, Page,
     PolicyRefusals, Pruned, Query, Replay, Retention, Role, Ruling, Run, RunEnd, RunId, Running, SavedAs,
     SavedFailure, SignatureCost, SignatureStats, Silenced, SimilarFailure, Spent, Step, Stretch, Summary,
-    Token, TokenHash, TokenScope, TopQuery, User, UserChange, Votes, Within,
+    Token, TokenHash, TokenScope, TopQuery, Tried, User, UserChange, Votes, Within,
 };
 
 /// What [`crate::Store`] needs of a place that keeps things. What was answered with `Ok` is durable.
 #[async_trait]
-pub(crate) trait Backend: LabBackend + DeskBackend {
+pub(crate) trait Backend: LabBackend + DeskBackend + AlertBackend {
     async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error>;
     /// Takes what ended as `Lost` too: its watcher turned out to be alive.
     async fn finish(
@@ -199,4 +200,26 @@ pub(crate) trait DeskBackend: Send + Sync {
     async fn take_back(&self, correction: i64, by: &str, now: Timestamp) -> Result<bool, Error>;
     /// True while there may be more.
     async fn restore_some(&self, correction: i64) -> Result<bool, Error>;
+}
+
+/// What alerts need beside: what has failed, what is remembered, and the outbox.
+#[async_trait]
+pub(crate) trait AlertBackend: Send + Sync {
+    async fn expect_alerts(&self) -> Result<(), Error>;
+    async fn alert_round(&self, limit: usize) -> Result<Option<AlertRound>, Error>;
+    /// All or nothing.
+    async fn settle_alerts(&self, step: AlertStep) -> Result<bool, Error>;
+    async fn claim_message(
+        &self,
+        channel: &str,
+        by: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<OutboxMessage>, Error>;
+    async fn settle_message(&self, id: i64, by: &str, tried: Tried, now: Timestamp) -> Result<bool, Error>;
+    async fn taken_messages(&self) -> Result<Vec<(i64, String)>, Error>;
+    async fn keep_message(&self, message: NewMessage, error: Option<String>) -> Result<(), Error>;
+    async fn outbox(&self, state: Option<MessageState>, limit: usize) -> Result<Vec<OutboxMessage>, Error>;
+    async fn deliveries(&self, channels: &[String]) -> Result<Vec<ChannelDeliveries>, Error>;
+    async fn retry_messages(&self, id: Option<i64>, now: Timestamp) -> Result<u64, Error>;
 }

@@ -5,6 +5,7 @@
 //! rewritten. Lists, totals and comparisons are answered by indexes, however much is kept.
 #![warn(missing_docs)]
 
+mod alert;
 mod backend;
 mod candidate;
 #[cfg(test)]
@@ -30,6 +31,10 @@ mod sqlite;
 mod status;
 mod store;
 
+pub use alert::{
+    AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, MessageState, NewMessage,
+    OutboxMessage, Tried,
+};
 pub use candidate::{
     Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Feedback,
     NewCandidate,

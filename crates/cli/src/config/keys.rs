@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Paths,
     /// A table whose keys are the user's own; it has no variable.
     Table,
+    /// Tables, in which names that end in `_file` are paths; they have no variable.
+    Tables,
 }
 
 pub(super) const KEYS: &[(&str, Kind)] = &[
@@ -48,7 +50,20 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("serve.listen", Kind::Plain),
     ("serve.public_url", Kind::Plain),
     ("serve.auth", Kind::Plain),
+    ("alerts.channels", Kind::Tables),
+    ("alerts.rules", Kind::Tables),
+    ("alerts.quiet", Kind::Plain),
+    ("alerts.recovered", Kind::Plain),
+    ("alerts.outage", Kind::Plain),
+    ("alerts.most_per_hour", Kind::Plain),
 ];
+
+impl Kind {
+    /// Can it be said in a variable?
+    pub(super) fn has_variable(self) -> bool {
+        !matches!(self, Self::Table | Self::Tables)
+    }
+}
 
 pub(super) fn kind(key: &str) -> Option<Kind> {
     KEYS.iter().find(|(known, _)| *known == key).map(|(_, kind)| *kind)

@@ -61,7 +61,7 @@ impl Layers {
 
     /// Lays the variables over what there is. Says which look like ours and are not.
     pub(super) fn add_variables(&mut self, env: &Environment) -> Result<Vec<String>, ConfigError> {
-        for (key, kind) in KEYS.iter().filter(|(_, kind)| *kind != Kind::Table) {
+        for (key, kind) in KEYS.iter().filter(|(_, kind)| kind.has_variable()) {
             let name = variable(key);
             let Some(given) = env.get(&name) else { continue };
             let value = resolved(*kind, value_of(*kind, given), None, env);
@@ -71,7 +71,8 @@ impl Layers {
         let unknown = env.names_with("CORONER_").filter(|name| {
             // the file, and the scripted model of demonstrations
             !["CORONER_CONFIG", "CORONER_MODEL_SCRIPT"].contains(name)
-                && KEYS.iter().all(|(key, kind)| *kind == Kind::Table || variable(key) != *name)
+                && KEYS.iter().all(|(key, kind)| !kind.has_variable() || variable(key) != *name)
+                && self.config.alerts.channels.iter().all(|it| it.variables().all(|named| named != *name))
         });
         Ok(unknown
             .map(|name| format!("the environment variable {name} is no setting of coroner's"))
@@ -143,7 +144,7 @@ fn value_of(kind: Kind, given: &OsStr) -> Value {
         Kind::Paths => Value::Array(
             text.split(':').filter(|p| !p.is_empty()).map(|p| Value::String(p.to_owned())).collect(),
         ),
-        Kind::Plain | Kind::Path | Kind::Table => Value::String(text),
+        Kind::Plain | Kind::Path | Kind::Table | Kind::Tables => Value::String(text),
     }
 }
 
@@ -159,6 +160,16 @@ fn resolved(kind: Kind, value: Value, folder: Option<&Path>, env: &Environment) 
         }
         (Kind::Paths, Value::Array(paths)) => {
             Value::Array(paths.into_iter().map(|path| resolved(Kind::Path, path, folder, env)).collect())
+        }
+        (Kind::Tables, Value::Array(tables)) => {
+            Value::Array(tables.into_iter().map(|it| resolved(Kind::Tables, it, folder, env)).collect())
+        }
+        (Kind::Tables, Value::Table(table)) => {
+            let path = |(name, value): (String, Value)| match name.ends_with("_file") {
+                true => (name, resolved(Kind::Path, value, folder, env)),
+                false => (name, value),
+            };
+            Value::Table(table.into_iter().map(path).collect())
         }
         (_, value) => value,
     }

@@ -84,6 +84,11 @@ impl<'a> Record<'a> {
         let kept = runtime.block_on(async {
             let store = Store::open_waiting(&context.store_url(), PATIENCE).await?;
             let id = store.begin(new).await?;
+            if crate::alerts::are_wanted(context)
+                && let Err(error) = store.expect_alerts().await
+            {
+                complain(&format!("nobody is told if this fails: {error}"));
+            }
             Ok(Kept { store, id })
         });
         let kept = match kept {

@@ -1,6 +1,7 @@
 //! The binary, run as users run it.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
+mod alerts;
 mod analyze;
 mod attempt;
 mod attempt_faults;

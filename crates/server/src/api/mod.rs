@@ -1,6 +1,7 @@
 //! What programs ask: each file is about one thing and says its routes.
 
 mod admin;
+mod alerts;
 mod corrections;
 mod experiments;
 mod export;
@@ -26,6 +27,7 @@ pub(crate) use parameters::short;
 pub(crate) fn routes() -> OpenApiRouter<Desk> {
     OpenApiRouter::new()
         .merge(admin::routes())
+        .merge(alerts::routes())
         .merge(corrections::routes())
         .merge(experiments::routes())
         .merge(export::routes())

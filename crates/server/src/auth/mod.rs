@@ -71,7 +71,7 @@ fn needed(method: &Method, path: &str) -> Option<May> {
     match path {
         "/admin/login" | "/admin/verify-2fa" => return None,
         "/admin/experiments" | "/admin/status" | "/logout" => return Some(May::Read),
-        "/api/v1/users" | "/api/v1/tokens" | "/settings" => return Some(May::Admin),
+        "/api/v1/users" | "/api/v1/tokens" | "/api/v1/alerts" | "/settings" => return Some(May::Admin),
         "/api/v1/failures" | "/api/v1/experiments" if !looks => return Some(May::Report),
         _ => {}
     }
@@ -304,6 +304,8 @@ mod tests {
             (Method::POST, "/api/v1/experiments/a/correction", Some(May::Admin)),
             (Method::POST, "/api/v1/experiments/a/vote", Some(May::Read)),
             (Method::GET, "/api/v1/tokens", Some(May::Admin)),
+            (Method::GET, "/api/v1/alerts", Some(May::Admin)),
+            (Method::POST, "/api/v1/alerts/test", Some(May::Admin)),
             (Method::GET, "/metrics", Some(May::Read)),
         ];
         for (method, path, expected) in cases {

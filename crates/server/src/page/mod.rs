@@ -36,6 +36,7 @@ use crate::remembered::Remembered;
 
 pub(crate) use form::in_place;
 pub(crate) use reference::reference;
+pub(crate) use text::made_visible;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()

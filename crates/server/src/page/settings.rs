@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use coroner_store::{Health, Spent, Token, User};
+use coroner_store::{ChannelDeliveries, Health, Spent, Token, User};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -12,6 +12,7 @@ use super::experiments::encoded;
 use super::form::Sent;
 use super::{Frame, assets, figures, parts, whole};
 use crate::Desk;
+use crate::alerts::Channel;
 use crate::auth::Caller;
 use crate::desk::Section;
 use crate::failure::Answer;
@@ -30,6 +31,8 @@ struct SettingsPage {
     users: Vec<User>,
     tokens: Vec<Token>,
     sections: Vec<Section>,
+    /// Who is told of failures, and how deliveries stand.
+    channels: Vec<(Channel, ChannelDeliveries)>,
 }
 
 impl SettingsPage {
@@ -54,6 +57,10 @@ pub(super) async fn settings(
     sent: Option<Extension<Sent>>,
 ) -> Answer<Response> {
     let (store, now) = (desk.store(), Timestamp::now());
+    let channels = match &desk.settings().alerts {
+        Some(alerts) => alerts.channels().iter().cloned().zip(alerts.deliveries().await?).collect(),
+        None => Vec::new(),
+    };
     let today = now.to_zoned(TimeZone::UTC).date();
     whole(&SettingsPage {
         frame: Frame::of(&desk, "Settings", caller).await?.after(sent),
@@ -67,5 +74,6 @@ pub(super) async fn settings(
         users: store.users().await?,
         tokens: store.tokens().await?,
         sections: desk.settings().sections.clone(),
+        channels,
     })
 }

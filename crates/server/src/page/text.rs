@@ -21,7 +21,7 @@ pub(super) fn shown(c: char) -> Cow<'static, str> {
 
 /// A whole page, with whatever hides made visible: done once, at the end, so that no field can be forgotten. Our own
 /// templates hold no such character.
-pub(super) fn made_visible(page: String) -> String {
+pub(crate) fn made_visible(page: String) -> String {
     if !page.chars().any(hides) {
         return page;
     }

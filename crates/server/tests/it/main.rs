@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "what is skipped says so")]
 
 mod admin;
+mod alerts;
 mod auth;
 mod bad_input;
 mod browser;

@@ -70,9 +70,18 @@ impl Rig {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::telling(settings, |_| None).await
+    }
+
+    /// One that tells of failures.
+    pub(crate) async fn telling(
+        mut settings: Settings,
+        alerts: impl FnOnce(Store) -> Option<coroner_server::alerts::Alerts>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("desk.db").display());
         let store = Store::open(&url).await.unwrap();
+        settings.alerts = alerts(store.clone());
         let rules = Arc::new(Rules::built_in());
         let desk = Desk::new(store.clone(), rules, settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

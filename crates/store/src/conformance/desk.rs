@@ -40,6 +40,7 @@ cases! {
     a_reported_failure_keeps_how_it_ended an_overview_is_made_of_its_parts
     a_version_changes_with_every_write whoever_is_switched_off_is_out_and_the_last_admin_stays
     rules_are_silenced_and_speak_again the_code_of_a_reported_failure_is_kept_with_it what_a_month_has_cost
+    what_people_decided_is_told_to_alerts
 }
 
 async fn fail(store: &Store, signature: &str, cause: &str, seconds: i64) -> crate::ExperimentId {
@@ -396,4 +397,37 @@ async fn a_version_changes_with_every_write(store: &Store) {
         assert!(after != before, "{write}");
         before = after;
     }
+}
+
+async fn what_people_decided_is_told_to_alerts(store: &Store) {
+    store.expect_alerts().await.unwrap();
+    fail(store, "v1:a", "x", 0).await;
+    fail(store, "v1:b", "x", 1).await;
+    store.join_groups("v1:b", "v1:a").await.unwrap();
+    store.decide("v1:a", Decision::Mute(None), "ada", at(10)).await.unwrap();
+    let told = async || {
+        let round = store.alert_round(100).await.unwrap().unwrap();
+        let told = |event: &crate::AlertEvent| match &event.cause {
+            crate::AlertCause::Failed(it) => (it.signature.clone(), it.is_new, it.is_quiet, it.reopened),
+            other => panic!("{other:?}"),
+        };
+        let all: Vec<_> = round.events.iter().map(told).collect();
+        let done = round.events.iter().map(|event| event.id).collect();
+        let step = crate::AlertStep { version: round.version, done, ..crate::AlertStep::default() };
+        assert!(store.settle_alerts(step).await.unwrap());
+        all
+    };
+    let a = || "v1:a".to_owned();
+    assert_eq!(told().await, [(a(), true, true, false), (a(), false, true, false)]);
+    fail(store, "v1:b", "x", 20).await;
+    assert_eq!(told().await, [(a(), false, true, false)]);
+    store.decide("v1:b", Decision::Resolve, "ada", at(30)).await.unwrap();
+    fail(store, "v1:a", "x", 25).await;
+    fail(store, "v1:b", "x", 40).await;
+    fail(store, "v1:b", "x", 41).await;
+    // the one before it was resolved is looked at after it opened again
+    assert_eq!(
+        told().await,
+        [(a(), false, false, false), (a(), false, false, true), (a(), false, false, false)]
+    );
 }

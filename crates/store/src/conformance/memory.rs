@@ -9,6 +9,7 @@ use coroner_diagnosis::{Diagnosis, Reply};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+mod alerts;
 mod costs;
 mod desk;
 mod lab;
@@ -20,9 +21,9 @@ use crate::backend::Backend;
 use crate::logs::{Log, LogData, LogFolder, StoredLog};
 use crate::similarity::{self, ALIKE};
 use crate::{
-    Analysis, CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts,
-    LogId, NewExperiment, Occurrence, Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention,
-    Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary, cause_text,
+    CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, Listed, LogFacts, LogId,
+    NewExperiment, Occurrence, Outcome, Page, PassedAfter, PassedLogs, Pruned, Query, Retention, Running,
+    SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent, Status, Summary,
 };
 
 pub(super) struct Memory {
@@ -39,6 +40,7 @@ struct State {
     replies: HashMap<String, (Reply, Timestamp)>,
     spending: HashMap<Date, Spent>,
     lab: lab::Lab,
+    alerts: alerts::Alerts,
     /// Signatures in the order in which they were first seen.
     seen: Vec<String>,
 }
@@ -71,32 +73,6 @@ impl State {
     fn find(&self, id: &ExperimentId) -> Result<i64, Error> {
         let found = self.experiments.iter().find(|(_, e)| e.listed.id == *id).map(|(key, _)| *key);
         found.ok_or_else(|| Error::NotFound { text: id.to_string() })
-    }
-
-    fn diagnose(&mut self, key: i64, diagnosis: Option<Diagnosis>) {
-        let it = self.experiments.get_mut(&key).unwrap();
-        if let Some(d) = &diagnosis {
-            let known = (it.listed.started_at, cause_text(d));
-            if !self.seen.contains(&d.signature) {
-                self.seen.push(d.signature.clone());
-            }
-            let first = self.signatures.entry(d.signature.clone()).or_insert(known);
-            first.0 = first.0.min(it.listed.started_at);
-        }
-        it.listed.analysis = diagnosis.as_ref().map(|d| Analysis {
-            category: d.failure_category,
-            root_cause: d.root_cause.clone(),
-            fix_suggestion: d.fix_suggestion.clone(),
-            severity: d.severity,
-            origin: d.origin,
-            confidence: d.confidence,
-            signature: d.signature.clone(),
-            retryable: d.retryable,
-            rule: d.provenance.rule.clone(),
-        });
-        let proposal = self.lab.candidates.get(&key).map_or(0.0, |it| it.new.proposal_cost.dollars);
-        it.listed.dollars = diagnosis.as_ref().and_then(|d| d.cost_usd).unwrap_or(0.0) + proposal;
-        it.diagnosis = diagnosis;
     }
 
     fn keep(&mut self, folder: &LogFolder, key: i64, log: Option<&Log>, at: Timestamp) {
@@ -192,7 +168,7 @@ impl Backend for Memory {
         it.listed.peak_memory = outcome.exit.as_ref().and_then(|e| e.peak_memory);
         (it.exit, it.reason) = (outcome.exit, outcome.reason);
         state.keep(&self.folder, key, outcome.log.as_ref(), outcome.ended_at);
-        state.diagnose(key, outcome.diagnosis);
+        state.diagnose(key, outcome.diagnosis, true);
         Ok(())
     }
 
@@ -221,7 +197,7 @@ impl Backend for Memory {
         if state.experiments[&key].listed.status == Status::Running {
             return Err(Error::StillRunning { id: id.to_string() });
         }
-        state.diagnose(key, Some(diagnosis));
+        state.diagnose(key, Some(diagnosis), false);
         Ok(())
     }
 
@@ -248,7 +224,7 @@ impl Backend for Memory {
                     (key, false)
                 }
             };
-            next.diagnose(key, Some(failure.diagnosis));
+            next.diagnose(key, Some(failure.diagnosis), !replaced);
             saved.push(SavedAs { id: next.experiments[&key].listed.id.clone(), replaced, corrected: None });
         }
         *state = next;

@@ -1,6 +1,7 @@
 //! What every kind of store must do, as tests that know nothing of how it does it. They run against SQLite and against
 //! the simplest thing that can pass them (`memory`), which keeps them honest; the next backend joins the table below.
 
+mod alerts;
 mod candidates;
 mod costs;
 mod desk;
@@ -82,4 +83,7 @@ suite! {
         what_is_lost_is_tested_again eight_at_once_begin_each_code_once clean_up_takes_candidates_too;
     costs:
         what_was_lost_adds_up the_worst_come_first what_mended_a_candidate_is_known rules_that_refuse_are_counted;
+    alerts:
+        failures_are_noticed_once_alerts_are_expected a_loop_that_is_stopped_is_noticed a_round_is_settled_by_one
+        eight_at_once_look_at_each_failure_once a_message_is_one_senders_at_a_time what_was_removed_costs_nothing;
 }

@@ -22,7 +22,7 @@ pub(super) fn numbered(conn: &Connection, number: u64) -> Result<Experiment, Tro
 }
 
 /// Everything of one experiment.
-fn whole(conn: &Connection, key: i64) -> Result<Experiment, Trouble> {
+pub(super) fn whole(conn: &Connection, key: i64) -> Result<Experiment, Trouble> {
     let listed = list::listed(conn, key)?;
     let id = listed.id.to_string();
     conn.prepare_cached(

@@ -1,5 +1,6 @@
 //! Experiments in SQLite: one thread writes, a few connections read. Only this folder knows SQL.
 
+mod alerts;
 mod candidates;
 mod corrections;
 mod costs;
@@ -16,6 +17,7 @@ mod lookup;
 mod many;
 mod merge;
 mod open;
+mod outbox;
 mod people;
 mod prune;
 mod readers;

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::logs::private_folder;
 
 /// The schema that this release writes.
-pub(super) const SCHEMA: i64 = 5;
+pub(super) const SCHEMA: i64 = 6;
 
 /// KiB of the database that a connection keeps in memory; the system keeps the rest, as far as it has room.
 const WRITER_CACHE: i64 = 16 << 10;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::experiments::first_key;
 use super::kept_logs::drop_unused_log;
-use super::{Sqlite, Trouble, candidates, runs};
+use super::{Sqlite, Trouble, candidates, outbox, runs};
 use crate::logs::{LogFolder, partial_is_idle};
 use crate::{Error, LogId, PassedLogs, Pruned, Retention, RunId};
 
@@ -43,6 +43,7 @@ pub(super) async fn prune(store: &Sqlite, retention: &Retention, now: Timestamp)
         done.replies =
             store.write(move |conn| Ok(conn.prepare_cached(sql)?.execute([before])?)).await? as u64;
     }
+    store.write(move |conn| outbox::tidy(conn, now)).await?;
     strays(store, now, &mut done).await?;
     if done.experiments + done.logs + done.replies > 0 {
         let mut left = u64::MAX;

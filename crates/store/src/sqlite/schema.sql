@@ -523,6 +523,7 @@ WHEN new.scope = '' AND new.hours <> 1 AND new.signature <> 0 BEGIN
 END;
 
 -- v 5
+
 -- What people switch off: those who may not sign in for the time being, and rules that are not to speak.
 ALTER TABLE users ADD COLUMN disabled_at INTEGER;  -- milliseconds
 CREATE TABLE silenced (
@@ -539,3 +540,61 @@ CREATE TABLE sources (
 CREATE TRIGGER source_is_forgotten AFTER DELETE ON experiments BEGIN
   DELETE FROM sources WHERE key = old.key;
 END;
+
+-- v 6
+
+-- Alerts: what has failed and was not looked at yet, what is remembered between looks, and messages on their way.
+
+-- One row once anybody wants alerts; without it nothing is kept to be looked at.
+CREATE TABLE alert_memory (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  version INTEGER NOT NULL,              -- grows with every look
+  memory TEXT NOT NULL                   -- JSON
+);
+CREATE TABLE alert_events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  key INTEGER NOT NULL,                  -- experiments.key; of `stopped` runs.id
+  what TEXT NOT NULL                     -- ended, diagnosed, stopped
+);
+CREATE INDEX alert_events_of ON alert_events (key);
+CREATE TRIGGER change_may_alert AFTER INSERT ON changes
+WHEN new.what IN ('ended', 'diagnosed') AND EXISTS (SELECT 1 FROM alert_memory WHERE id = 1) BEGIN
+  INSERT INTO alert_events (key, what) SELECT new.key, new.what FROM experiments WHERE key = new.key AND category <> '';
+END;
+CREATE TRIGGER stopped_loop_may_alert AFTER UPDATE OF state ON runs
+WHEN new.state = 'broken' AND old.state <> 'broken' AND EXISTS (SELECT 1 FROM alert_memory WHERE id = 1) BEGIN
+  INSERT INTO alert_events (key, what) VALUES (new.id, 'stopped');
+END;
+
+-- Which channel has counted which failure: none counts one twice.
+CREATE TABLE alert_counted (
+  number INTEGER NOT NULL,               -- experiments.number
+  channel TEXT NOT NULL,
+  PRIMARY KEY (number, channel)
+) WITHOUT ROWID;
+CREATE TRIGGER experiment_alerts_no_more AFTER DELETE ON experiments BEGIN
+  DELETE FROM alert_events WHERE key = old.key AND what <> 'stopped';
+  DELETE FROM alert_counted WHERE number = old.number;
+END;
+
+-- Messages, by the channel's name in the configuration: addresses and secrets are not kept here.
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  delivery TEXT NOT NULL UNIQUE,
+  channel TEXT NOT NULL,
+  incident TEXT NOT NULL,
+  content TEXT NOT NULL,                 -- JSON
+  state TEXT NOT NULL,                   -- waiting, sent, failed
+  attempts INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,           -- milliseconds, like those below
+  due_at INTEGER NOT NULL,               -- of the next try; while somebody tries, of the end of his time
+  taken_by TEXT,                         -- who tries
+  settled_at INTEGER,                    -- when it was sent or given up
+  error TEXT                             -- why the last try failed
+);
+CREATE INDEX outbox_due ON outbox (channel, due_at) WHERE state = 'waiting';
+CREATE INDEX outbox_taken ON outbox (id) WHERE taken_by IS NOT NULL;
+CREATE INDEX outbox_states ON outbox (state);
+CREATE INDEX outbox_of ON outbox (channel, state, settled_at);
+CREATE INDEX outbox_settled ON outbox (settled_at) WHERE state <> 'waiting';
+CREATE INDEX outbox_waiting ON outbox (created_at) WHERE state = 'waiting';

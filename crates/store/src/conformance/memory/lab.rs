@@ -30,7 +30,7 @@ pub(super) struct Kept {
 }
 
 impl Lab {
-    fn run(&self, id: RunId) -> Result<&Run, Error> {
+    pub(super) fn run(&self, id: RunId) -> Result<&Run, Error> {
         self.runs.iter().find(|run| run.id == id).ok_or(Error::NoRun { id })
     }
 
@@ -138,7 +138,11 @@ impl LabBackend for Memory {
     async fn end_run(&self, id: RunId, end: RunEnd) -> Result<(), Error> {
         let mut state = self.state();
         let run = state.lab.run_mut(id)?;
+        let stopped = end.state == RunState::Broken && run.state != RunState::Broken;
         (run.state, run.ended_at, run.reason) = (end.state, Some(end.at), Some(end.reason));
+        if stopped {
+            state.alerts.notice(super::alerts::Kept::Stopped(id));
+        }
         Ok(())
     }
 
