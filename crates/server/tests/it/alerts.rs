@@ -74,7 +74,7 @@ async fn what_is_reported_is_told_and_the_desk_says_so() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let report = json!({"experiment_id": NASTY.replace('\u{202e}', ""), "error_message": "ModuleNotFoundError: No module named 'torchh'", "exit_code": 1});
-    assert_eq!(rig.post("/api/v1/failures", &report).await.status, 200);
+    assert_eq!(rig.post("/api/v1/failures", &report).await.status, 201);
     let body = told.recv().await.unwrap();
     assert_eq!((body["kind"].as_str(), body["category"].as_str()), (Some("opened"), Some("import_error")));
     assert_eq!(body["links"]["experiment"], "https://coroner.example/experiments/1");
