@@ -12,6 +12,7 @@ use coroner_diagnosis::{
     Capture, FailureKind, LogReader, ModelFailure, RuleSet, Settings, Similar, conclude, examine,
 };
 use coroner_store::{Error, NewExperiment, Outcome, Store};
+use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
@@ -24,6 +25,8 @@ use invent::{Ended, Invented, World};
 
 /// So many are kept in one commit.
 const CHUNK: u64 = 2500;
+/// So many of them are one step.
+const PART: usize = 50;
 /// So many chunks of each thread wait to be written.
 const AHEAD: usize = 1;
 
@@ -173,6 +176,15 @@ impl Maker {
     }
 }
 
+fn parts<T>(mut of: Vec<T>) -> Vec<Vec<T>> {
+    let mut parts = Vec::new();
+    while !of.is_empty() {
+        let rest = of.split_off(of.len().min(PART));
+        parts.push(std::mem::replace(&mut of, rest));
+    }
+    parts
+}
+
 /// Keeps the chunks in their order, each in one commit.
 async fn write(
     store: &Store,
@@ -198,7 +210,10 @@ async fn write(
             ended.push((new, outcome));
         }
         let count = ended.len() + running.len();
-        store.record(ended).await?;
+        // each part is a step of its own that can be taken back, and all go into one commit: what SQLite would take back
+        // it looks through at the end of each statement
+        let parts = parts(ended).into_iter().map(|part| store.record(part));
+        try_join_all(parts).await?;
         for new in running {
             store.begin(new).await?;
         }
