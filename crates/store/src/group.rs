@@ -48,7 +48,7 @@ impl std::str::FromStr for GroupState {
 }
 
 /// What comes first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum GroupOrder {
     /// The one that was seen last.
     #[default]
@@ -73,7 +73,7 @@ impl std::str::FromStr for GroupOrder {
 }
 
 /// Which groups to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct GroupQuery {
     /// How many at once: 50 if not said, 200 at most.
     pub limit: Option<usize>,

@@ -11,15 +11,15 @@ use serde::{Serialize, Serializer};
 use crate::order::{Cursor, Sort};
 use crate::{CommandLine, Error, ExperimentId, LogId, Status};
 
-/// How many searches count before they say "at least".
-pub const COUNTED: u64 = 10_000;
+/// How many searches count before they say "at least": whoever finds more narrows the search down.
+pub const COUNTED: u64 = 1000;
 
 /// How many of the newest that a search or a signature finds are sorted by how long they took or what they cost: there is
 /// no index for that.
 pub const SORTED: u64 = 1000;
 
 /// Which experiments to list, and in which order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     /// How many at once: 50 if not said, 500 at most.
     pub limit: Option<usize>,

@@ -1,10 +1,16 @@
 //! Reads a kept log back, as a stream.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 
+use zstd::bulk::Decompressor;
+
 use super::{LogData, StoredLog};
 use crate::Error;
+
+/// No larger log is unpacked in one go.
+const SMALL: usize = 1 << 20;
 
 /// A log's bytes as they were printed.
 pub struct LogReader {
@@ -15,6 +21,9 @@ pub struct LogReader {
 impl LogReader {
     pub(crate) fn open(log: StoredLog) -> Result<Self, Error> {
         let inner: Box<dyn Read + Send> = match log.data {
+            LogData::Inline(bytes) if let Some(whole) = at_once(&bytes, log.bytes) => {
+                Box::new(Cursor::new(whole))
+            }
             LogData::Inline(bytes) => {
                 let failed = |e| Error::log_file("(inside the database)".as_ref(), e);
                 Box::new(zstd::Decoder::with_buffer(Cursor::new(bytes)).map_err(failed)?)
@@ -35,6 +44,16 @@ impl LogReader {
     pub fn remaining(&self) -> u64 {
         self.left
     }
+}
+
+/// A small log is read without the buffers that a stream needs, which are megabytes. `None` if that can't be done.
+fn at_once(packed: &[u8], bytes: u64) -> Option<Vec<u8>> {
+    thread_local! {
+        static UNPACKER: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
+    }
+    let size = usize::try_from(bytes).ok().filter(|size| *size <= SMALL)?;
+    let whole = UNPACKER.with_borrow_mut(|unpacker| unpacker.as_mut()?.decompress(packed, size).ok())?;
+    (whole.len() == size).then_some(whole)
 }
 
 impl Read for LogReader {

@@ -1,5 +1,6 @@
 //! Writes a log while it is being printed: compressed, addressed by its content, readable whenever we die.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
+use zstd::bulk::Compressor;
 
 use super::{INLINE, Kept, LEVEL, Log, LogData, LogFolder, LogId, private_file};
 use crate::{ExperimentId, LogFacts};
@@ -324,7 +326,7 @@ pub(crate) fn keep(folder: &LogFolder, mut from: impl Read) -> io::Result<Log> {
         return Ok(Log::default());
     }
     if (head.len() as u64) < FLUSH_BYTES {
-        let compressed = zstd::bulk::compress(&head, LEVEL)?;
+        let compressed = packed(&head)?;
         if compressed.len() as u64 <= INLINE {
             return Ok(Log::inline(&head, compressed));
         }
@@ -333,6 +335,17 @@ pub(crate) fn keep(folder: &LogFolder, mut from: impl Read) -> io::Result<Log> {
     writer.write_all(&head)?;
     io::copy(&mut from, &mut writer)?;
     Ok(writer.finish_blocking())
+}
+
+fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        /// Making one takes as long as packing a small log.
+        static PACKER: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(LEVEL).ok());
+    }
+    PACKER.with_borrow_mut(|packer| match packer {
+        Some(packer) => packer.compress(bytes),
+        None => zstd::bulk::compress(bytes, LEVEL),
+    })
 }
 
 /// Takes over what a process that died has left of an experiment's log. `None` if there is nothing, or if somebody

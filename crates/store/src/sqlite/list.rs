@@ -1,9 +1,11 @@
 //! Pages of the list: always by an index, whatever the filter, and with totals that need no counting.
 
+use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use coroner_diagnosis::{Category, Origin, Severity};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::candidates::NANO;
 use super::experiments::moment;
@@ -15,21 +17,44 @@ use crate::query::{COUNTED, SORTED};
 use crate::{Analysis, Listed, LogId, Page, Query, Sort, SortBy, Status};
 
 /// How many experiments have one combination of words. There are some hundred combinations at most.
+#[derive(Clone)]
 pub(super) struct Facet {
     /// `None` for a word of a later release.
     pub(super) status: Option<Status>,
-    words: [String; 4],
+    verdict: Option<(Category, Severity, Origin)>,
+    words: [Word; 4],
     pub(super) count: u64,
+}
+
+/// A word of the database; those that we know take no memory of their own.
+pub(super) type Word = Cow<'static, str>;
+
+fn known<T: FromStr>(text: &str, spelling: impl Fn(&T) -> &'static str) -> (Option<T>, Word) {
+    if text.is_empty() {
+        return (None, Cow::Borrowed(""));
+    }
+    let found = text.parse().ok();
+    let word = found.as_ref().map_or_else(|| Cow::Owned(text.to_owned()), |it| Cow::Borrowed(spelling(it)));
+    (found, word)
 }
 
 impl Facet {
     pub(super) fn verdict(&self) -> Option<(Category, Severity, Origin)> {
-        let [_, category, severity, origin] = &self.words;
-        Some((category.parse().ok()?, severity.parse().ok()?, origin.parse().ok()?))
+        self.verdict
     }
 
-    pub(super) fn new(words: [String; 4], count: u64) -> Self {
-        Self { status: words[0].parse().ok(), words, count }
+    /// From the four columns of its words, the first of which stands at `columns[0]`.
+    pub(super) fn read(row: &Row<'_>, columns: [usize; 4], count: u64) -> rusqlite::Result<Self> {
+        let text = |n: usize| row.get_ref(columns[n]).and_then(|value| Ok(value.as_str()?));
+        let (status, first) = known(text(0)?, |it: &Status| it.as_str());
+        let (category, second) = known(text(1)?, |it: &Category| it.as_str());
+        let (severity, third) = known(text(2)?, |it: &Severity| it.as_str());
+        let (origin, fourth) = known(text(3)?, |it: &Origin| it.as_str());
+        let verdict = category
+            .zip(severity)
+            .zip(origin)
+            .map(|((category, severity), origin)| (category, severity, origin));
+        Ok(Self { status, verdict, words: [first, second, third, fourth], count })
     }
 
     fn fits(&self, query: &Query) -> bool {
@@ -39,15 +64,13 @@ impl Facet {
             query.severity.map(Severity::as_str),
             query.origin.map(Origin::as_str),
         ];
-        asked.iter().zip(&self.words).all(|(asked, word)| asked.is_none_or(|asked| asked == word))
+        asked.iter().zip(&self.words).all(|(asked, word)| asked.is_none_or(|asked| asked == word.as_ref()))
     }
 }
 
 pub(super) fn facets(conn: &Connection) -> rusqlite::Result<Vec<Facet>> {
     conn.prepare_cached("SELECT status, category, severity, origin, count FROM facets WHERE count > 0")?
-        .query_map([], |row| {
-            Ok(Facet::new([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get(4)?))
-        })?
+        .query_map([], |row| Facet::read(row, [0, 1, 2, 3], row.get(4)?))?
         .collect()
 }
 
@@ -115,10 +138,10 @@ pub(super) fn page(conn: &Connection, query: &Query) -> Result<Page, Trouble> {
     Ok(Page {
         total_count: fitting.total,
         total_is_at_least: fitting.at_least,
-        sorted_among: Some(SORTED).filter(|most| has_no_index && fitting.total > *most),
+        sorted_among: Some(SORTED).filter(|most| has_no_index && (fitting.at_least || fitting.total > *most)),
         running_commands: running(&facets),
         next_cursor: found.last().filter(|_| more).map(cursor),
-        experiments: found.into_iter().map(|(_, key)| listed(conn, key)).collect::<Result<_, _>>()?,
+        experiments: all_listed(conn, found.into_iter().map(|(_, key)| key))?,
     })
 }
 
@@ -216,13 +239,13 @@ fn newest_sorted(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<Vec<(Option<i64>, i64)>, Trouble> {
-    let newest = merged(conn, &what.stretches(|_| true), By::Key, true, start(true), SORTED as usize)?;
-    let mut statement = conn.prepare_cached("SELECT wall_us, nanodollars FROM experiments WHERE key = ?1")?;
-    let mut all = Vec::with_capacity(newest.len());
-    for (_, key) in newest {
-        let column = if sort.by == SortBy::Duration { 0 } else { 1 };
-        all.push((statement.query_row([key], |row| row.get::<_, Option<i64>>(column))?, key));
+    let by = if sort.by == SortBy::Duration { By::Wall } else { By::Cost };
+    let mut all = Vec::new();
+    for stretch in what.stretches(|_| true) {
+        all.extend(stretch.newest(conn, by, SORTED as usize)?);
     }
+    all.sort_unstable_by_key(|(_, key)| std::cmp::Reverse(*key));
+    all.truncate(SORTED as usize);
     // what has no value is last, whichever way round
     let compare = |a: &(Option<i64>, i64), b: &(Option<i64>, i64)| {
         let order = (a.0, a.1).cmp(&(b.0, b.1));
@@ -287,9 +310,9 @@ fn facets_of(conn: &Connection, signature: i64) -> Result<Vec<Facet>, Trouble> {
         "status > ?2 AND ?3 = ?3 AND ?4 = ?4 AND ?5 = ?5",
     ];
     let mut all: Vec<Facet> = Vec::new();
-    let mut last = [const { String::new() }; 4];
+    let mut last = [const { Cow::Borrowed("") }; 4];
     loop {
-        let mut next: Option<[String; 4]> = None;
+        let mut next: Option<Facet> = None;
         for filter in NEXT {
             let sql = format!(
                 "SELECT status, category, severity, origin FROM experiments WHERE signature = ?1 AND {filter}
@@ -299,7 +322,7 @@ fn facets_of(conn: &Connection, signature: i64) -> Result<Vec<Facet>, Trouble> {
             next = conn
                 .prepare_cached(&sql)?
                 .query_row(params![signature, status, category, severity, origin], |row| {
-                    Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
+                    Facet::read(row, [0, 1, 2, 3], 0)
                 })
                 .optional()?;
             if next.is_some() {
@@ -307,8 +330,8 @@ fn facets_of(conn: &Connection, signature: i64) -> Result<Vec<Facet>, Trouble> {
             }
         }
         let Some(next) = next else { return Ok(all) };
-        all.push(Facet::new(next.clone(), 0));
-        last = next;
+        last = next.words.clone();
+        all.push(next);
     }
 }
 
@@ -346,17 +369,20 @@ fn searched<'a>(
 
 /// One experiment as the list shows it.
 pub(super) fn listed(conn: &Connection, key: i64) -> Result<Listed, Trouble> {
-    let row = conn
-        .prepare_cached(
+    all_listed(conn, [key])?.pop().ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
+}
+
+fn all_listed(conn: &Connection, keys: impl IntoIterator<Item = i64>) -> Result<Vec<Listed>, Trouble> {
+    let mut statement = conn.prepare_cached(
             "SELECT e.key, e.number, e.name, e.attempt, e.status, e.type, e.command, e.wall_us, e.peak_memory, e.log,
                     e.category, e.severity, e.origin, s.signature,
                     d.root_cause, d.fix_suggestion, d.confidence, d.retryable, d.rule, e.nanodollars
              FROM experiments e LEFT JOIN diagnoses d ON d.key = e.key LEFT JOIN signatures s ON s.id = e.signature
              WHERE e.key = ?1",
-        )?
-        .query_row([key], |row| {
-            let word = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?.to_owned()));
-            let verdict = Facet::new([word(4)?, word(10)?, word(11)?, word(12)?], 1);
+    )?;
+    let mut one = |key| {
+        statement.query_row([key], |row| {
+            let verdict = Facet::read(row, [4, 10, 11, 12], 1)?;
             let analysis = match (verdict.verdict(), row.get::<_, Option<String>>(14)?) {
                 (Some((category, severity, origin)), Some(root_cause)) => Some(Analysis {
                     category,
@@ -384,6 +410,7 @@ pub(super) fn listed(conn: &Connection, key: i64) -> Result<Listed, Trouble> {
                 log: row.get::<_, Option<[u8; 32]>>(9)?.map(LogId::from_bytes),
                 analysis,
             })
-        })?;
-    Ok(row)
+        })
+    };
+    Ok(keys.into_iter().map(&mut one).collect::<Result<_, _>>()?)
 }

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql, params_from_iter};
 
 use super::Trouble;
+use super::list::Word;
 
 /// Of each stretch so many at first: most of what is read of many stretches is not needed.
 const FIRST: usize = 4;
@@ -30,9 +31,9 @@ pub(super) enum Stretch {
     /// All of them.
     All,
     /// With these four words.
-    Words([String; 4]),
+    Words([Word; 4]),
     /// Of one signature, with these four words.
-    Signature(i64, [String; 4]),
+    Signature(i64, [Word; 4]),
     /// Found by the word search.
     Search(String),
 }
@@ -83,6 +84,45 @@ impl Stretch {
         }
     }
 
+    /// The newest ones, each with what it is sorted by, where that is known.
+    pub(super) fn newest(
+        &self,
+        conn: &Connection,
+        by: By,
+        limit: usize,
+    ) -> Result<Vec<(Option<i64>, i64)>, Trouble> {
+        let column = if by == By::Wall { "wall_us" } else { "nanodollars" };
+        let sql = match self {
+            Self::Search(_) => format!(
+                "SELECT e.{column}, s.rowid FROM search s CROSS JOIN experiments e ON e.key = s.rowid
+                 WHERE search MATCH ? ORDER BY s.rowid DESC LIMIT ?"
+            ),
+            Self::Signature(..) => format!(
+                "SELECT {column}, key FROM experiments WHERE signature = ? AND status = ? AND category = ?
+                   AND severity = ? AND origin = ? ORDER BY key DESC LIMIT ?"
+            ),
+            Self::All | Self::Words(_) => return Ok(Vec::new()), // these have an index in the order itself
+        };
+        let mut given = self.given();
+        given.push(Value::Integer(limit as i64));
+        let mut statement = conn.prepare_cached(&sql)?;
+        let given = given.iter().map(|value| value as &dyn ToSql);
+        let rows = statement.query_map(params_from_iter(given), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What its filters are bound to.
+    fn given(&self) -> Vec<Value> {
+        let words =
+            |words: &[Word; 4]| words.iter().map(|it| Value::Text(it.to_string())).collect::<Vec<_>>();
+        match self {
+            Self::All => Vec::new(),
+            Self::Words(of) => words(of),
+            Self::Signature(id, of) => [vec![Value::Integer(*id)], words(of)].concat(),
+            Self::Search(expression) => vec![Value::Text(expression.clone())],
+        }
+    }
+
     fn select(
         &self,
         conn: &Connection,
@@ -92,24 +132,18 @@ impl Stretch {
         descending: bool,
         limit: usize,
     ) -> Result<Vec<Found>, Trouble> {
-        let mut given: Vec<Value> = Vec::with_capacity(8);
+        let mut given = self.given();
         let (table, key, filters) = match self {
             Self::All => ("experiments", "key", ""),
-            Self::Words(words) => {
-                given.extend(words.iter().cloned().map(Value::Text));
+            Self::Words(_) => {
                 ("experiments", "key", "status = ? AND category = ? AND severity = ? AND origin = ? AND")
             }
-            Self::Signature(id, words) => {
-                given.push(Value::Integer(*id));
-                given.extend(words.iter().cloned().map(Value::Text));
+            Self::Signature(..) => {
                 let filters =
                     "signature = ? AND status = ? AND category = ? AND severity = ? AND origin = ? AND";
                 ("experiments", "key", filters)
             }
-            Self::Search(expression) => {
-                given.push(Value::Text(expression.clone()));
-                ("search", "rowid", "search MATCH ? AND")
-            }
+            Self::Search(_) => ("search", "rowid", "search MATCH ? AND"),
         };
         given.extend(at.iter().map(|at| Value::Integer(*at)));
         given.push(Value::Integer(limit as i64));

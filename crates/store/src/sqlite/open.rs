@@ -13,11 +13,14 @@ use crate::Error;
 use crate::logs::private_folder;
 
 /// The schema that this release writes.
-pub(super) const SCHEMA: i64 = 6;
+pub(super) const SCHEMA: i64 = 7;
 
 /// KiB of the database that a connection keeps in memory; the system keeps the rest, as far as it has room.
 const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 8 << 10;
+
+/// So many pages of the write-ahead log are brought into the database together.
+const CHECKPOINT: i64 = 4000;
 
 const SQL: &str = include_str!("schema.sql");
 
@@ -36,6 +39,8 @@ pub(super) fn for_writing(path: &Path, wait: Duration) -> Result<Connection, Err
     conn.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     // what one commit of many changes need not be written twice for want of room
     conn.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
+    // the pages that every commit changes are copied into the database once in so many (16 MiB) and not each time
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(failed)?;
     // what a job that fails would have to take back is kept here, and not in a file beside
     conn.pragma_update(None, "temp_store", "MEMORY").map_err(failed)?;
     match found(&conn).map_err(failed)? {

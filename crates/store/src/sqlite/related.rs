@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::experiments::moment;
 use super::list::{self, Facet};
 use super::text::any_of;
-use super::{Trouble, candidates};
+use super::{Trouble, candidates, lookup};
 use crate::similarity::{self, ALIKE};
 use crate::{CommandLine, LogId, Occurrence, PassedAfter, SignatureStats, SimilarFailure, Summary};
 
@@ -109,9 +109,8 @@ pub(super) fn similar(
     let same: Option<i64> = first(conn, "SELECT id FROM signatures WHERE signature = ?1", [signature])?;
     let mut found = Vec::new();
     if let Some(id) = same {
-        for key in newest_of(conn, id, limit + 1)? {
-            found.extend(failure(conn, key, 1.0)?.filter(|f| Some(f.id.number()) != except));
-        }
+        found = newest_failures(conn, id, 1.0, limit + 1)?;
+        found.retain(|it| Some(it.id.number()) != except);
         found.truncate(limit);
     }
     // of a cause that is known the same ones are enough: comparing words is dear
@@ -120,9 +119,7 @@ pub(super) fn similar(
         if found.len() >= limit {
             break;
         }
-        for key in newest_of(conn, id, 1)? {
-            found.extend(failure(conn, key, score)?);
-        }
+        found.extend(newest_failures(conn, id, score, 1)?);
     }
     Ok(found)
 }
@@ -161,17 +158,37 @@ fn alike(conn: &Connection, cause: &str, except: Option<i64>) -> Result<Vec<(i64
     Ok(scored)
 }
 
-fn failure(conn: &Connection, key: i64, score: f64) -> Result<Option<SimilarFailure>, Trouble> {
-    let listed = list::listed(conn, key)?;
-    let passed_after = passed_after(conn, key)?;
-    Ok(listed.analysis.map(|analysis| SimilarFailure {
-        id: listed.id,
-        started_at: listed.started_at,
-        score,
-        signature: analysis.signature,
-        root_cause: analysis.root_cause,
-        passed_after,
-    }))
+/// The newest failures of a signature, as far as another is compared with them: this is asked for each that is reported.
+fn newest_failures(
+    conn: &Connection,
+    signature: i64,
+    score: f64,
+    limit: usize,
+) -> Result<Vec<SimilarFailure>, Trouble> {
+    let mut statement = conn.prepare_cached(
+        "SELECT e.key, e.number, e.name, e.attempt, s.signature, d.root_cause
+         FROM experiments e JOIN diagnoses d ON d.key = e.key JOIN signatures s ON s.id = e.signature
+         WHERE e.signature = ?1 ORDER BY e.key DESC LIMIT ?2",
+    )?;
+    let found = statement.query_map(params![signature, limit], |row| {
+        let key = row.get(0)?;
+        let failure = SimilarFailure {
+            id: lookup::id(row)?,
+            started_at: moment(key),
+            score,
+            signature: row.get(4)?,
+            root_cause: row.get(5)?,
+            passed_after: None,
+        };
+        Ok((key, failure))
+    })?;
+    let mut all = Vec::new();
+    for found in found {
+        let (key, mut failure) = found?;
+        failure.passed_after = passed_after(conn, key)?;
+        all.push(failure);
+    }
+    Ok(all)
 }
 
 /// The log of the last success of the same command and type, or else of the same type.
@@ -227,9 +244,8 @@ pub(super) fn summary(conn: &Connection, from: Timestamp, to: Timestamp) -> Resu
          WHERE hours = ?1 AND start >= ?2 AND start < ?3 AND count > 0",
     )?;
     for (hours, from, to) in spans {
-        let counts = statement.query_map([hours, from, to], |row| {
-            Ok(Facet::new([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?], row.get(4)?))
-        })?;
+        let counts =
+            statement.query_map([hours, from, to], |row| Facet::read(row, [0, 1, 2, 3], row.get(4)?))?;
         for facet in counts {
             let facet = facet?;
             if let Some(status) = facet.status {

@@ -598,3 +598,10 @@ CREATE INDEX outbox_states ON outbox (state);
 CREATE INDEX outbox_of ON outbox (channel, state, settled_at);
 CREATE INDEX outbox_settled ON outbox (settled_at) WHERE state <> 'waiting';
 CREATE INDEX outbox_waiting ON outbox (created_at) WHERE state = 'waiting';
+
+-- v 7
+
+-- The newest of a signature, with what they are sorted by, without a look at the table.
+CREATE INDEX by_signature_words_and_order ON experiments
+  (signature, status, category, severity, origin, key, wall_us, nanodollars) WHERE signature IS NOT NULL;
+DROP INDEX by_signature_and_words;

@@ -140,14 +140,15 @@ impl Thread {
     }
 
     fn run_alone(&self, job: Job) -> (Answer, Option<Error>) {
-        let batch = |sql| self.conn.execute_batch(sql).map_err(|e| Error::sqlite(&self.path, self.wait, e));
-        if let Err(e) = batch("SAVEPOINT job") {
+        let told = |e| Error::sqlite(&self.path, self.wait, e);
+        let run = |sql| self.conn.prepare_cached(sql)?.execute([]);
+        if let Err(e) = run("SAVEPOINT job").map_err(told) {
             return (job.run)(Err(e));
         }
         let (answer, mut failed) = (job.run)(Ok(&self.conn));
         if !self.conn.is_autocommit() {
-            let end = if failed.is_some() { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
-            if let Err(e) = batch(end) {
+            let undone = if failed.is_some() { run("ROLLBACK TO job") } else { Ok(0) };
+            if let Err(e) = undone.and_then(|_| run("RELEASE job")).map_err(told) {
                 // half a job must not be committed with the others
                 let _ = self.conn.execute_batch("ROLLBACK");
                 failed = Some(e);
