@@ -92,10 +92,8 @@ impl Autopsy {
             baselines: baseline.into_iter().collect(),
             ..Capture::default()
         });
-        let (analyst, seen) = (Arc::clone(desk.analyst()), Arc::clone(&capture));
-        let mut diagnosis = tokio::task::spawn_blocking(move || analyst.at_once(&seen))
-            .await
-            .map_err(|_| Failure::internal())?;
+        let seen = Arc::clone(&capture);
+        let mut diagnosis = desk.judged(move |analyst| analyst.at_once(&seen)).await?;
         let cause = coroner_store::cause_text(&diagnosis);
         // history that can't be read costs the history, not the diagnosis
         let similar = desk.store().similar(&diagnosis.signature, &cause, None, SIMILAR).await;
@@ -159,9 +157,7 @@ pub(crate) async fn of_silence(desk: &Desk, listed: &coroner_store::Listed, host
         harness_failed: Some(fault),
         ..Capture::default()
     };
-    let analyst = Arc::clone(desk.analyst());
-    let found = tokio::task::spawn_blocking(move || analyst.at_once(&capture)).await;
-    found.map_err(|_| Failure::internal())
+    desk.judged(move |analyst| analyst.at_once(&capture)).await
 }
 
 /// What is kept of an experiment that failed, put together as it was when it failed.

@@ -13,6 +13,7 @@ use crate::alerts::Alerts;
 use crate::auth::Throttle;
 use crate::auth::login::Pending;
 use crate::failure::{Answer, Failure};
+use crate::judges::Judges;
 use crate::live::Live;
 use crate::metrics::Figures;
 use crate::page;
@@ -149,6 +150,7 @@ struct Inner {
     live: Live,
     figures: Figures,
     explain: Arc<Semaphore>,
+    judges: Judges,
     pages: page::Kept,
     /// Rules that don't speak, as the analyst was told.
     silenced: Mutex<Option<Vec<String>>>,
@@ -179,6 +181,7 @@ impl Desk {
             live: Live::new(settings.limits.live_clients),
             figures: Figures::default(),
             explain: Arc::new(Semaphore::new(EXPLAINED)),
+            judges: Judges::new(),
             pages: page::Kept::default(),
             silenced: Mutex::default(),
             settings,
@@ -256,6 +259,15 @@ impl Desk {
     /// Diagnoses that wait for a model.
     pub(crate) fn explain(&self) -> &Arc<Semaphore> {
         &self.0.explain
+    }
+
+    /// Has the rules look at something.
+    pub(crate) async fn judged<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&dyn Analyst) -> T + Send + 'static,
+    ) -> Answer<T> {
+        let analyst = Arc::clone(&self.0.analyst);
+        self.0.judges.ask(move || look(&*analyst)).await.ok_or_else(Failure::internal)
     }
 
     /// Do browsers reach the desk over TLS?

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode, header};
 use coroner_diagnosis::LogReader;
 use coroner_store::Log;
 use futures_util::StreamExt;
@@ -17,6 +17,9 @@ use crate::unpack::{Packed, broken};
 
 /// Pieces of a body that wait to be unpacked.
 const WAITING: usize = 16;
+/// A body that is not longer is taken as a whole: most logs are, and handing pieces from thread to thread takes longer than
+/// keeping them.
+const SMALL: u64 = 256 << 10;
 
 /// A log that was kept, and what its diagnosis needs of it.
 pub(crate) struct Taken {
@@ -28,6 +31,9 @@ pub(crate) struct Taken {
 pub(crate) async fn take(desk: &Desk, headers: &HeaderMap, body: Body) -> Answer<Taken> {
     let packed = Packed::of(headers)?;
     let limits = &desk.settings().limits;
+    if packed == Packed::Plain && length(headers).is_some_and(|length| length <= SMALL.min(limits.log)) {
+        return take_bytes(desk, collected(body, limits.idle).await?).await;
+    }
     let (pieces, waiting) = mpsc::channel::<io::Result<Bytes>>(WAITING);
     let pump = pump(body, pieces, limits.idle);
     let from = Pieces { waiting, piece: Bytes::new() };
@@ -35,6 +41,34 @@ pub(crate) async fn take(desk: &Desk, headers: &HeaderMap, body: Body) -> Answer
     let keep = keep(desk, move || packed.reader(from, limit));
     let ((), taken) = tokio::join!(pump, keep);
     taken
+}
+
+/// The length that was announced; the body has no other.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A small body, as a whole.
+async fn collected(body: Body, idle: Duration) -> Answer<Vec<u8>> {
+    let mut stream = body.into_data_stream();
+    let mut all = Vec::new();
+    loop {
+        match tokio::time::timeout(idle, stream.next()).await {
+            Err(_) => return Err(stood_still(idle)),
+            Ok(None) => return Ok(all),
+            Ok(Some(Err(_))) => return Err(broke_off()),
+            Ok(Some(Ok(piece))) => all.extend_from_slice(&piece),
+        }
+    }
+}
+
+fn stood_still(idle: Duration) -> Failure {
+    let text = format!("the body stood still for {}", coroner_diagnosis::seconds(idle));
+    Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", text)
+}
+
+fn broke_off() -> Failure {
+    Failure::invalid("the body broke off")
 }
 
 /// Takes a log that is in memory.
@@ -71,13 +105,9 @@ async fn pump(body: Body, pieces: mpsc::Sender<io::Result<Bytes>>, idle: Duratio
     let mut stream = body.into_data_stream();
     loop {
         let piece = match tokio::time::timeout(idle, stream.next()).await {
-            Err(_) => {
-                let text = format!("the body stood still for {}", coroner_diagnosis::seconds(idle));
-                let late = Failure::new(axum::http::StatusCode::REQUEST_TIMEOUT, "timeout", text);
-                Err(io::Error::other(late))
-            }
+            Err(_) => Err(io::Error::other(stood_still(idle))),
             Ok(None) => return,
-            Ok(Some(Err(_))) => Err(io::Error::other(Failure::invalid("the body broke off"))),
+            Ok(Some(Err(_))) => Err(io::Error::other(broke_off())),
             Ok(Some(Ok(piece))) => Ok(piece),
         };
         let last = piece.is_err();

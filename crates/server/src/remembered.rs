@@ -1,28 +1,28 @@
-//! What is the same for everybody who looks, kept until anything is written: many who look at once cost as much as one.
+//! What is the same for everybody who looks, kept until anything is written: each event has all open pages ask the same, and
+//! many who look at once cost as much as one.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use coroner_store::{Error, Store};
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
-/// So many different questions are kept.
-const MOST: usize = 8;
+type Answers<Q, A> = HashMap<Q, Arc<OnceCell<Arc<A>>>>;
 
 /// Answers to questions of one kind.
 pub(crate) struct Remembered<Q, A> {
-    kept: Mutex<(i64, HashMap<Q, Arc<A>>)>,
-}
-
-impl<Q, A> Default for Remembered<Q, A> {
-    fn default() -> Self {
-        Self { kept: Mutex::new((0, HashMap::new())) }
-    }
+    /// So many different questions are kept.
+    most: usize,
+    kept: Mutex<(i64, Answers<Q, A>)>,
 }
 
 impl<Q: Eq + Hash, A> Remembered<Q, A> {
+    pub(crate) fn of_at_most(most: usize) -> Self {
+        Self { most, kept: Mutex::new((0, HashMap::new())) }
+    }
+
     /// The answer as the store stands now. Whoever asks the same meanwhile waits for it and asks nobody.
     pub(crate) async fn get(
         &self,
@@ -30,17 +30,16 @@ impl<Q: Eq + Hash, A> Remembered<Q, A> {
         question: Q,
         ask: impl Future<Output = Result<A, Error>>,
     ) -> Result<Arc<A>, Error> {
-        let mut kept = self.kept.lock().await;
         // before the question: what is written while it is answered makes the answer old
         let version = store.version().await?;
-        if kept.0 != version || kept.1.len() >= MOST {
-            *kept = (version, HashMap::new());
-        }
-        if let Some(answer) = kept.1.get(&question) {
-            return Ok(Arc::clone(answer));
-        }
-        let answer = Arc::new(ask.await?);
-        kept.1.insert(question, Arc::clone(&answer));
-        Ok(answer)
+        let cell = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.0 != version || (kept.1.len() >= self.most && !kept.1.contains_key(&question)) {
+                *kept = (version, HashMap::new());
+            }
+            Arc::clone(kept.1.entry(question).or_default())
+        };
+        let answer = cell.get_or_try_init(|| async { ask.await.map(Arc::new) }).await?;
+        Ok(Arc::clone(answer))
     }
 }

@@ -1,12 +1,12 @@
 //! All routes, and what stands around them.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Desk, api, auth, guard, live, metrics, page, reference};
+use crate::{Desk, api, auth, guard, live, metrics, pack, page, reference};
 
 /// Everything that the desk answers.
 pub fn router(desk: Desk) -> Router {
@@ -22,6 +22,7 @@ pub fn router(desk: Desk) -> Router {
         .merge(page::routes())
         .layer(from_fn_with_state(pages, page::in_place))
         .layer(authenticate())
+        .layer(from_fn(pack::pack))
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)

@@ -29,7 +29,7 @@ struct Experiments {
     success: bool,
     /// How many the filters fit, on all pages.
     total_count: u64,
-    /// There are more than `total_count`: searches by words are counted up to 10,000. Absent where it is exact.
+    /// There are more than `total_count`: searches by words are counted up to 1,000. Absent where it is exact.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     total_is_at_least: bool,
     /// How many experiments run now, whatever the filters.

@@ -112,8 +112,7 @@ async fn why(desk: &Desk, group: &Group) -> Answer<Value> {
         }
         // looked at again, since the parts are not kept; those that still make this signature are its parts
         let capture = crate::autopsy::capture_again(desk, latest).await;
-        let analyst = std::sync::Arc::clone(desk.analyst());
-        let parts = tokio::task::spawn_blocking(move || analyst.signature_parts(&capture)).await;
+        let parts = desk.judged(move |analyst| analyst.signature_parts(&capture)).await;
         let parts =
             parts.ok().filter(|(id, _)| *id == latest.analysis.as_ref().map_or("", |it| &it.signature));
         why["parts"] = json!(parts.map(|(_, parts)| parts));

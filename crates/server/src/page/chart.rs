@@ -1,5 +1,6 @@
 //! Charts as SVG: where each bar stands. The templates draw them; nothing is drawn by a script.
 
+use askama::Template;
 use coroner_diagnosis::Category;
 use coroner_store::Stretch;
 use jiff::Timestamp;
@@ -77,8 +78,8 @@ impl Stack {
                             figures::thousands(number),
                             parts::spelt(*category).to_lowercase()
                         ),
-                        y: format!("{:.1}", HEIGHT - below + gap),
-                        height: format!("{:.1}", (height - gap).max(0.5)),
+                        y: tenths(HEIGHT - below + gap),
+                        height: tenths((height - gap).max(0.5)),
                     }
                 });
             let pieces = pieces.collect();
@@ -94,14 +95,14 @@ impl Stack {
                 total: total(day),
                 counts: legend.iter().map(|(category, _)| count(day, *category)).collect(),
                 pieces,
-                x: format!("{:.2}%", slot * i as f64 + slot * 0.16),
-                width: format!("{:.2}%", slot * 0.68),
-                middle: format!("{:.2}%", slot * (i as f64 + 0.5)),
+                x: percent(slot * i as f64 + slot * 0.16),
+                width: percent(slot * 0.68),
+                middle: percent(slot * (i as f64 + 0.5)),
                 name,
             }
         });
         let ticks = (0..=top / step).map(|n| Tick {
-            y: format!("{:.1}", HEIGHT - (n * step) as f64 / top as f64 * (HEIGHT - ROOM)),
+            y: tenths(HEIGHT - (n * step) as f64 / top as f64 * (HEIGHT - ROOM)),
             label: figures::thousands(n * step),
         });
         Self { days: drawn.collect(), ticks: ticks.collect(), legend }
@@ -110,6 +111,17 @@ impl Stack {
     pub(super) fn is_empty(&self) -> bool {
         self.legend.is_empty()
     }
+
+    pub(super) fn drawn(self) -> parts::Markup {
+        // into memory: nothing can fail
+        Plot { chart: self }.render().map(parts::Markup::from).unwrap_or_default()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "stack.html")]
+struct Plot {
+    chart: Stack,
 }
 
 /// Where the axis ends, and the distance of its lines: round numbers, some four of them.
@@ -130,25 +142,47 @@ fn scale(most: u64) -> (u64, u64) {
 /// A line of small bars, 96 x 24.
 pub(super) fn sparkline(counts: &[u64], what: &str) -> parts::Markup {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    let slot = 96.0 / counts.len().max(1) as f64;
+    // in tenths of a pixel: a list has some hundreds of bars, and whole numbers are written ten times as fast
+    let slots = counts.len().max(1) as u64;
     let bars = counts.iter().enumerate().map(|(i, count)| {
         let height = match count {
-            0 => 1.0,
-            _ => 3.0 + 21.0 * *count as f64 / most as f64,
+            0 => 10,
+            _ => 30 + u128::from(*count) * 210 / u128::from(most),
         };
+        let height = height as u64;
         let now = if i + 1 == counts.len() { r#" class="now""# } else { "" };
+        let (x, y, width) = (960 * i as u64 / slots, 240 - height, (960 / slots).saturating_sub(15));
         format!(
-            r#"<rect{now} x="{:.1}" y="{:.1}" width="{:.1}" height="{height:.1}"/>"#,
-            slot * i as f64,
-            24.0 - height,
-            slot - 1.5
+            r#"<rect{now} x="{}" y="{}" width="{}" height="{}"/>"#,
+            Tenths(x),
+            Tenths(y),
+            Tenths(width),
+            Tenths(height)
         )
     });
     let words = format!("{what} on each of the last {} days, today last: {}", counts.len(), joined(counts));
-    parts::Markup(format!(
+    parts::Markup::from(format!(
         r#"<svg class="spark" viewBox="0 0 96 24" role="img" aria-label="{words}"><title>{words}</title>{}</svg>"#,
         bars.collect::<String>()
     ))
+}
+
+fn tenths(pixels: f64) -> String {
+    Tenths((pixels * 10.0).round() as u64).to_string()
+}
+
+fn percent(share: f64) -> String {
+    let hundredths = (share * 100.0).round() as u64;
+    format!("{}.{:02}%", hundredths / 100, hundredths % 100)
+}
+
+/// `12.3`
+struct Tenths(u64);
+
+impl std::fmt::Display for Tenths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0 / 10, self.0 % 10)
+    }
 }
 
 fn joined(counts: &[u64]) -> String {
@@ -186,6 +220,12 @@ mod tests {
         assert_eq!((chart.days[1].total, &chart.days[1].counts[..]), (10, &[9, 1][..]));
         assert_eq!((chart.days[0].label.as_str(), chart.days[1].label.as_str()), ("27 Nov", "28"));
         assert!(Stack::of_categories(&[day(0, &[])]).is_empty());
-        assert!(sparkline(&[0, 3], "failures").0.contains("today last: 0, 3"));
+        let spark = sparkline(&[0, 3], "failures").0;
+        assert!(spark.contains("today last: 0, 3"));
+        assert!(spark.contains(r#"<rect x="0.0" y="23.0" width="46.5" height="1.0"/>"#), "{spark}");
+        assert!(
+            spark.contains(r#"<rect class="now" x="48.0" y="0.0" width="46.5" height="24.0"/>"#),
+            "{spark}"
+        );
     }
 }

@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::experiments::Row;
 use super::log::{self, Shown, Viewer};
-use super::parts::Markup;
 use super::{Frame, ansi, assets, experiment_at, figures, parts, whole};
 use crate::Desk;
 use crate::api::parameters::Params;
@@ -57,7 +56,7 @@ fn code_view(text: &str, diagnosis: Option<&Diagnosis>) -> CodeView {
     let shown = |number: u64, text: &str| Shown {
         number,
         class: log::class(roles.get(&number)),
-        markup: Markup(ansi::line(text, LONGEST)),
+        markup: ansi::line(text, LONGEST).into(),
     };
     if text.is_empty() {
         let items = diagnosis.iter().flat_map(|d| &d.evidence).filter(|item| item.source == Source::Code);

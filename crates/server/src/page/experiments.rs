@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use coroner_diagnosis::{Category, Origin, Severity};
-use coroner_store::{Listed, Page, Sort, SortBy, Status};
+use coroner_store::{Listed, Sort, SortBy, Status};
 use jiff::Timestamp;
 
 use super::parts::Markup;
@@ -184,13 +184,13 @@ impl Sorting {
 
     fn aria(links: &[SortLink]) -> Markup {
         let says = Self::says(links);
-        Markup(if says.is_empty() { String::new() } else { format!(r#" aria-sort="{says}""#) })
+        if says.is_empty() { Markup::default() } else { format!(r#" aria-sort="{says}""#).into() }
     }
 
     /// The head of a column: what sorts by it, or its name alone.
     fn head(links: &[SortLink], name: &str) -> Markup {
         if links.is_empty() {
-            return Markup(parts::escaped(name));
+            return parts::escaped(name).into();
         }
         let link = |it: &SortLink| {
             let arrow = match it.arrow {
@@ -199,7 +199,7 @@ impl Sorting {
             };
             format!(r#"<a class="sort" href="{}">{}{arrow}</a>"#, parts::escaped(&it.href), it.label)
         };
-        Markup(links.iter().map(link).collect::<Vec<_>>().join(" "))
+        links.iter().map(link).collect::<Vec<_>>().join(" ").into()
     }
 
     pub(super) fn analysis(&self) -> Markup {
@@ -347,19 +347,18 @@ pub(super) async fn experiments(
     let asked = Asked::of(&which);
     let query = which.query()?;
     let sort = query.sort;
-    let Page { total_count, total_is_at_least, sorted_among, running_commands, next_cursor, experiments } =
-        desk.store().list(query).await?;
+    let page = desk.pages().list(desk.store(), query).await?;
     whole(&Experiments {
-        frame: Frame { here: "Experiments", running: running_commands, caller, sent: None },
+        frame: Frame { here: "Experiments", running: page.running_commands, caller, sent: None },
         sorting: Sorting::of(&asked, sort),
         sort,
-        sorted_among,
+        sorted_among: page.sorted_among,
         asked,
-        rows: experiments.into_iter().map(Row::from).collect(),
+        rows: page.experiments.iter().cloned().map(Row::from).collect(),
         now: Timestamp::now(),
-        total: total_count,
-        at_least: total_is_at_least,
-        next: next_cursor,
+        total: page.total_count,
+        at_least: page.total_is_at_least,
+        next: page.next_cursor.clone(),
         caption: "Experiments",
     })
 }

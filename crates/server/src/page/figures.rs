@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// `12,345`.
 pub(super) fn thousands(number: impl Borrow<u64>) -> String {
@@ -84,14 +86,26 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+// a table has hundreds of moments: written so, they take a tenth of what `strftime` takes
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+fn of_date(date: Date) -> String {
+    let month = MONTHS[usize::from(date.month().unsigned_abs() - 1) % 12];
+    format!("{} {month} {}", date.day(), date.year())
+}
+
 /// `28 Nov 2026`.
 pub(super) fn date(at: Timestamp) -> String {
-    at.strftime("%-d %b %Y").to_string()
+    of_date(at.to_zoned(TimeZone::UTC).date())
 }
 
 /// `Sat 28 Nov 2026, 16:45:12 UTC`.
 pub(super) fn exact(at: Timestamp) -> String {
-    at.strftime("%a %-d %b %Y, %H:%M:%S UTC").to_string()
+    let it = at.to_zoned(TimeZone::UTC).datetime();
+    let day = DAYS[usize::from(it.weekday().to_monday_zero_offset().unsigned_abs()) % 7];
+    format!("{day} {}, {:02}:{:02}:{:02} UTC", of_date(it.date()), it.hour(), it.minute(), it.second())
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Frame {
         let wrong = self.of_form(action).and_then(|sent| sent.wrong.as_deref());
         wrong.map_or_else(Markup::default, |text| {
             let text = escaped(text);
-            Markup(format!(
+            Markup::from(format!(
                 r#"<p class="note wrong" role="alert"><strong>That was not done.</strong> {text}.</p>"#
             ))
         })
@@ -136,7 +136,7 @@ impl Frame {
     /// What every form of ours begins with: the mark of the session, and the way back.
     pub(super) fn hidden(&self, back: impl AsRef<str>) -> Markup {
         let (csrf, back) = (escaped(&self.caller.csrf), escaped(back.as_ref()));
-        Markup(format!(
+        Markup::from(format!(
             r#"<input type="hidden" name="csrf" value="{csrf}"><input type="hidden" name="back" value="{back}">"#
         ))
     }

@@ -166,13 +166,13 @@ pub(super) async fn group(
 ) -> Answer<Response> {
     let (store, now) = (desk.store(), Timestamp::now());
     let missing = || Failure::not_found(format!("no failure has the signature `{}`", short(&signature)));
-    let group = store.group(&signature, now).await?.ok_or_else(missing)?;
+    let group = desk.pages().group(store, &signature, now).await?.ok_or_else(missing)?;
     let (mut rows, mut more) = (Vec::new(), false);
     for member in std::iter::once(&group.signature).chain(&group.members).take(MEMBERS) {
         let query = Query { signature: Some(member.clone()), limit: Some(SHOWN), ..Query::default() };
-        let page = store.list(query).await?;
+        let page = desk.pages().list(store, query).await?;
         more |= page.next_cursor.is_some();
-        rows.extend(page.experiments);
+        rows.extend(page.experiments.iter().cloned());
     }
     rows.sort_by_key(|listed| std::cmp::Reverse(listed.started_at));
     // of one signature there is a list; what was joined to it stands on its own pages
@@ -224,7 +224,7 @@ pub(super) async fn group(
 /// Groups that this one may belong to: those seen last, those of the same kind first.
 async fn others(desk: &Desk, group: &Group, now: Timestamp) -> Answer<Vec<Group>> {
     let query = GroupQuery { limit: Some(OTHERS + 1), order: GroupOrder::Latest, ..GroupQuery::default() };
-    let mut others = desk.store().groups(query, now).await?.groups;
+    let mut others = desk.pages().groups(desk.store(), query, now).await?.page.groups.clone();
     let kind = |it: &Group| it.latest.as_ref().and_then(|it| it.analysis.as_ref()).map(|it| it.category);
     others.retain(|it| it.signature != group.signature && it.latest.is_some());
     others.sort_by_key(|it| kind(it) != kind(group));
@@ -258,11 +258,5 @@ fn trend_chart(group: &Group, now: Timestamp) -> Markup {
         counts: [(category.to_string(), *count)].into_iter().collect(),
     });
     let days: Vec<_> = days.collect();
-    Plot { chart: chart::Stack::of_categories(&days) }.render().map(Markup).unwrap_or_default()
-}
-
-#[derive(Template)]
-#[template(path = "stack.html")]
-struct Plot {
-    chart: chart::Stack,
+    chart::Stack::of_categories(&days).drawn()
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use coroner_store::{Group, GroupOrder, GroupQuery, GroupState};
+use coroner_store::{Group, GroupOrder, GroupPage, GroupQuery, GroupState};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -35,9 +35,22 @@ struct Line {
 }
 
 impl Line {
-    fn of(group: Group, now: Timestamp) -> Self {
+    fn of(group: Group, trend: Markup, now: Timestamp) -> Self {
         let new = group.first_seen >= now - SignedDuration::from_hours(24);
-        Self { trend: chart::sparkline(&group.trend, "failures"), new, group }
+        Self { trend, new, group }
+    }
+}
+
+/// A page of groups, and how their trends are drawn.
+pub(super) struct Drawn {
+    pub(super) page: GroupPage,
+    trends: Vec<Markup>,
+}
+
+impl Drawn {
+    pub(super) fn of(page: GroupPage) -> Self {
+        let trends = page.groups.iter().map(|group| chart::sparkline(&group.trend, "failures"));
+        Self { trends: trends.collect(), page }
     }
 }
 
@@ -100,14 +113,15 @@ pub(super) async fn groups(
         order: word::<GroupOrder>("order", which.order)?.unwrap_or_default(),
     };
     let now = Timestamp::now();
-    let page = desk.store().groups(query, now).await?;
+    let found = desk.pages().groups(desk.store(), query, now).await?;
+    let lines = found.page.groups.iter().zip(&found.trends);
     whole(&Groups {
         frame: Frame::of(&desk, "Groups", caller).await?,
         now,
         state,
         order,
         first_page: cursor.is_none(),
-        lines: page.groups.into_iter().map(|group| Line::of(group, now)).collect(),
-        next: page.next_cursor,
+        lines: lines.map(|(group, trend)| Line::of(group.clone(), trend.clone(), now)).collect(),
+        next: found.page.next_cursor.clone(),
     })
 }

@@ -52,7 +52,7 @@ fn shown(window: &Window, roles: &BTreeMap<u64, Role>) -> Vec<Shown> {
     let show = |line: &window::Line| Shown {
         number: line.number,
         class: class(roles.get(&line.number)),
-        markup: Markup(ansi::line(&line.text, LONGEST)),
+        markup: ansi::line(&line.text, LONGEST).into(),
     };
     window.lines.iter().map(show).collect()
 }

@@ -21,12 +21,15 @@ mod statistics;
 mod text;
 mod window;
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use coroner_store::{Error, Experiment, Status};
+use coroner_store::{Error, Experiment, Group, GroupQuery, Page, Query, Status, Store};
+use jiff::Timestamp;
 
 use crate::Desk;
 use crate::api::parameters::is_form;
@@ -56,16 +59,56 @@ pub(crate) fn routes() -> Router<Desk> {
 }
 
 /// What pages show to everybody alike, until anything is written.
-#[derive(Default)]
 pub(crate) struct Kept {
     /// By the hour.
-    overview: Remembered<i64, coroner_store::Overview>,
+    overview: Remembered<i64, overview::Drawn>,
     /// By the number of days and the hour.
     statistics: Remembered<(i64, i64), statistics::Counted>,
+    totals: Remembered<(), coroner_store::Summary>,
+    groups: Remembered<(GroupQuery, i64), groups::Drawn>,
+    group: Remembered<(String, i64), Option<Group>>,
+    lists: Remembered<Query, Page>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            overview: Remembered::of_at_most(2),
+            statistics: Remembered::of_at_most(8),
+            totals: Remembered::of_at_most(1),
+            groups: Remembered::of_at_most(8),
+            group: Remembered::of_at_most(64),
+            lists: Remembered::of_at_most(64),
+        }
+    }
+}
+
+impl Kept {
+    /// A page of groups; their trends move with the hour.
+    async fn groups(
+        &self,
+        store: &Store,
+        query: GroupQuery,
+        now: Timestamp,
+    ) -> Result<Arc<groups::Drawn>, Error> {
+        let ask = async { store.groups(query.clone(), now).await.map(groups::Drawn::of) };
+        self.groups.get(store, (query.clone(), hour(now)), ask).await
+    }
+
+    /// The group that a signature belongs to.
+    async fn group(&self, store: &Store, signature: &str, now: Timestamp) -> Result<Option<Group>, Error> {
+        let question = (signature.to_owned(), hour(now));
+        Ok((*self.group.get(store, question, store.group(signature, now)).await?).clone())
+    }
+
+    /// A page of the table.
+    async fn list(&self, store: &Store, query: Query) -> Result<Arc<Page>, Error> {
+        self.lists.get(store, query.clone(), store.list(query)).await
+    }
 }
 
 /// Windows of time move with the hour.
-fn hour(now: jiff::Timestamp) -> i64 {
+fn hour(now: Timestamp) -> i64 {
     now.as_second().div_euclid(3600)
 }
 
@@ -86,7 +129,7 @@ type Place = (&'static str, &'static str, &'static str);
 
 impl Frame {
     async fn of(desk: &Desk, here: &'static str, caller: Caller) -> Answer<Self> {
-        let totals = desk.store().totals().await?;
+        let totals = desk.pages().totals.get(desk.store(), (), desk.store().totals()).await?;
         let running = totals.by_status.get(&Status::Running).copied().unwrap_or(0);
         Ok(Self { here, running, caller, sent: None })
     }
@@ -162,7 +205,9 @@ pub(crate) fn sorry(failure: &Failure, request_id: &str) -> Option<Response> {
 
 /// A page that is ready to be sent.
 fn whole(page: &impl Template) -> Answer<Response> {
-    let text = page.render().map_err(|e| {
+    // most pages fit: a text that grows is copied each time
+    let mut text = String::with_capacity(96 << 10);
+    page.render_into(&mut text).map_err(|e| {
         crate::guard::complain(&format!("a page can't be made: {e}"));
         Failure::internal()
     })?;

@@ -74,7 +74,8 @@ struct Overview {
     week: Costs,
     fresh: Vec<Group>,
     more_fresh: bool,
-    chart: Stack,
+    /// Nothing, if nothing failed in these days.
+    chart: Option<Markup>,
     shares: Vec<Share>,
     top: Vec<Top>,
     running: Vec<Row>,
@@ -130,6 +131,24 @@ impl Overview {
     }
 }
 
+/// What the page shows, with what is drawn of it.
+pub(super) struct Drawn {
+    found: coroner_store::Overview,
+    chart: Option<Markup>,
+    trends: Vec<Markup>,
+}
+
+impl Drawn {
+    fn of(found: coroner_store::Overview) -> Self {
+        let chart = Stack::of_categories(&found.days);
+        Self {
+            chart: (!chart.is_empty()).then(|| chart.drawn()),
+            trends: found.top.iter().map(|(_, trend)| chart::sparkline(trend, "failures")).collect(),
+            found,
+        }
+    }
+}
+
 /// Answers `/`.
 pub(super) async fn overview(
     State(desk): State<Desk>,
@@ -137,7 +156,9 @@ pub(super) async fn overview(
 ) -> Answer<Response> {
     let (store, now) = (desk.store(), Timestamp::now());
     let query = OverviewQuery { days: DAYS, newest: NEW + 1, top: TOP, running: RUNNING };
-    let found = desk.pages().overview.get(store, hour(now), store.overview(query, now)).await?;
+    let ask = async { store.overview(query, now).await.map(Drawn::of) };
+    let drawn = desk.pages().overview.get(store, hour(now), ask).await?;
+    let found = &drawn.found;
     let yesterday = now - SignedDuration::from_hours(24);
     let mut fresh: Vec<Group> =
         found.newest.iter().filter(|group| group.first_seen >= yesterday).cloned().collect();
@@ -150,15 +171,13 @@ pub(super) async fn overview(
             std::cmp::Reverse(group.count),
         )
     });
-    let top = found
-        .top
-        .iter()
-        .map(|(cost, trend)| Top { cost: cost.clone(), trend: chart::sparkline(trend, "failures") });
+    let top = found.top.iter().zip(&drawn.trends);
+    let top = top.map(|((cost, _), trend)| Top { cost: cost.clone(), trend: trend.clone() });
     whole(&Overview {
         frame: Frame { here: "Overview", running: found.running.running_commands, caller, sent: None },
         now,
         empty: found.empty,
-        chart: Stack::of_categories(&found.days),
+        chart: drawn.chart.clone(),
         shares: shares(&found.week_costs),
         running: found.running.experiments.iter().cloned().map(Row::from).collect(),
         day: found.day.clone(),

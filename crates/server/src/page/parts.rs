@@ -2,8 +2,9 @@
 //!
 //! Templates pass what they have, by value or by reference: hence `impl Borrow`.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
+use std::sync::LazyLock;
 
 use askama::filters::HtmlSafe;
 use coroner_diagnosis::{Category, Origin, Severity};
@@ -14,7 +15,13 @@ use super::{assets, figures};
 
 /// Markup of ours: whatever came from outside has been escaped.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Markup(pub(super) String);
+pub(super) struct Markup(pub(super) Cow<'static, str>);
+
+impl From<String> for Markup {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
 
 impl HtmlSafe for Markup {}
 
@@ -27,31 +34,41 @@ impl fmt::Display for Markup {
 /// Text as markup, for attributes too.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
+    escape_into(&mut out, text);
     out
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        out.push_str(match special.as_bytes().first() {
+            Some(b'&') => "&amp;",
+            Some(b'<') => "&lt;",
+            Some(b'>') => "&gt;",
+            Some(b'"') => "&quot;",
+            _ => "&#39;",
+        });
+        rest = special.get(1..).unwrap_or_default();
+    }
+    out.push_str(rest);
 }
 
 /// A sentence as it is told to people: what stands between backticks is code.
 pub(super) fn prose(text: &str) -> Markup {
-    let pieces: Vec<&str> = text.split('`').collect();
     // an odd number of backticks is nobody's code
-    if pieces.len().is_multiple_of(2) {
-        return Markup(escaped(text));
+    if !text.bytes().filter(|byte| *byte == b'`').count().is_multiple_of(2) {
+        return escaped(text).into();
     }
-    let pieces = pieces.iter().enumerate().map(|(i, piece)| match i % 2 {
-        1 => format!("<code>{}</code>", escaped(piece)),
-        _ => escaped(piece),
-    });
-    Markup(pieces.collect())
+    let mut out = String::with_capacity(text.len() + 32);
+    for (i, piece) in text.split('`').enumerate() {
+        let is_code = i % 2 == 1;
+        out.push_str(if is_code { "<code>" } else { "" });
+        escape_into(&mut out, piece);
+        out.push_str(if is_code { "</code>" } else { "" });
+    }
+    out.into()
 }
 
 pub(super) fn icon(name: &str) -> Markup {
@@ -60,7 +77,7 @@ pub(super) fn icon(name: &str) -> Markup {
 
 fn drawn(class: &str, name: &str) -> Markup {
     let sheet = assets::address("icons.svg");
-    Markup(format!(r#"<svg class="{class}" aria-hidden="true"><use href="{sheet}#{name}"></use></svg>"#))
+    format!(r#"<svg class="{class}" aria-hidden="true"><use href="{sheet}#{name}"></use></svg>"#).into()
 }
 
 /// The icon of a category: `runtime_error` is drawn as `runtime`.
@@ -95,39 +112,68 @@ pub(super) fn category_icon(category: impl Borrow<Category>) -> Markup {
     icon(drawing_of(category))
 }
 
+/// Badges of a closed set of words, each made once: a table has hundreds.
+struct Badges<T>(LazyLock<Vec<(T, String)>>);
+
+impl<T: PartialEq> Badges<T> {
+    const fn new(make: fn() -> Vec<(T, String)>) -> Self {
+        Self(LazyLock::new(make))
+    }
+
+    fn of(&'static self, word: &T) -> Markup {
+        let found = self.0.iter().find(|(it, _)| it == word);
+        Markup(Cow::Borrowed(found.map_or("", |(_, badge)| badge)))
+    }
+}
+
+fn each<T: Copy>(words: impl IntoIterator<Item = T>, badge: impl Fn(T) -> String) -> Vec<(T, String)> {
+    words.into_iter().map(|word| (word, badge(word))).collect()
+}
+
 /// Icon and name.
 pub(super) fn category(category: impl Borrow<Category>) -> Markup {
-    let category = *category.borrow();
-    Markup(format!(r#"<span class="cat">{}<span>{}</span></span>"#, category_icon(category), spelt(category)))
+    static BADGES: Badges<Category> = Badges::new(|| {
+        each(Category::ALL.iter().copied(), |it| {
+            format!(r#"<span class="cat">{}<span>{}</span></span>"#, category_icon(it), spelt(it))
+        })
+    });
+    BADGES.of(category.borrow())
 }
 
 /// Word, shape and colour.
 pub(super) fn severity(severity: impl Borrow<Severity>) -> Markup {
-    let severity = *severity.borrow();
-    let word = severity.as_str();
-    Markup(format!(r#"<span class="sev sev-{word}">{}{}</span>"#, drawn("shape", word), word.to_uppercase()))
+    static BADGES: Badges<Severity> = Badges::new(|| {
+        each(Severity::ALL.iter().copied(), |it| {
+            let word = it.as_str();
+            format!(r#"<span class="sev sev-{word}">{}{}</span>"#, drawn("shape", word), word.to_uppercase())
+        })
+    });
+    BADGES.of(severity.borrow())
 }
 
 pub(super) fn origin(origin: impl Borrow<Origin>) -> Markup {
-    let origin = *origin.borrow();
-    Markup(format!(r#"<span class="chip">{origin}</span>"#))
+    static BADGES: Badges<Origin> =
+        Badges::new(|| each(Origin::ALL.iter().copied(), |it| format!(r#"<span class="chip">{it}</span>"#)));
+    BADGES.of(origin.borrow())
 }
 
 pub(super) fn status(status: impl Borrow<Status>) -> Markup {
-    let status = *status.borrow();
-    let words = status.as_str().replace('_', " ");
-    Markup(format!(r#"<span class="status status-{status}"><i></i>{words}</span>"#))
+    static BADGES: Badges<Status> = Badges::new(|| {
+        each(Status::all(), |it| {
+            let words = it.as_str().replace('_', " ");
+            format!(r#"<span class="status status-{it}"><i></i>{words}</span>"#)
+        })
+    });
+    BADGES.of(status.borrow())
 }
 
 /// A moment: relative, exact on hover.
 pub(super) fn when(at: impl Borrow<Timestamp>, now: impl Borrow<Timestamp>) -> Markup {
     let (at, now) = (*at.borrow(), *now.borrow());
-    Markup(format!(
-        r#"<time datetime="{}" title="{}">{}</time>"#,
-        at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        figures::exact(at),
-        figures::ago(at, now)
-    ))
+    let (exact, ago) = (figures::exact(at), figures::ago(at, now));
+    // to the second
+    let second = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    format!(r#"<time datetime="{second}" title="{exact}">{ago}</time>"#).into()
 }
 
 /// The address of an experiment's page. By its number: names need not be unique, and may look like numbers.

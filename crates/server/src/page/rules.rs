@@ -255,7 +255,7 @@ async fn tried(desk: &Desk, rules: &RuleSet, id: &str) -> Answer<Tried> {
             let found =
                 tokio::task::spawn_blocking(move || rules.get(&id).and_then(|it| first_match(it, reader)));
             if let Some((line, text)) = found.await.map_err(|_| Failure::internal())? {
-                let text = Markup(ansi::line(&text, 300));
+                let text = Markup::from(ansi::line(&text, 300));
                 spoken.push(Spoken { row: Row::from(listed), line, text, decided });
             }
         }

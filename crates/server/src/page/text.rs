@@ -19,10 +19,45 @@ pub(super) fn shown(c: char) -> Cow<'static, str> {
     }
 }
 
+/// Bytes with which a character that hides may begin: a page has few of them, so the others are passed over quickly.
+const SUSPECT: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = byte != b'\t' as usize && byte != b'\n' as usize && byte != b'\r' as usize;
+        byte += 1;
+    }
+    table[0x7f] = true;
+    table[0xc2] = true;
+    table[0xd8] = true;
+    table[0xe2] = true;
+    table[0xef] = true;
+    table[0xf3] = true;
+    table
+};
+
+/// Where the first character stands that hides.
+fn first_hidden(page: &str) -> Option<usize> {
+    let is_plain = |byte: u8| byte.wrapping_sub(0x20) < 0x5f || byte == b'\n';
+    for (n, piece) in page.as_bytes().chunks(64).enumerate() {
+        // nearly all of a page is plain, which the processor sees of a whole piece at once
+        if piece.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
+            continue;
+        }
+        for (at, _) in piece.iter().enumerate().filter(|(_, byte)| SUSPECT[usize::from(**byte)]) {
+            let at = n * 64 + at;
+            if page.get(at..).and_then(|rest| rest.chars().next()).is_some_and(hides) {
+                return Some(at);
+            }
+        }
+    }
+    None
+}
+
 /// A whole page, with whatever hides made visible: done once, at the end, so that no field can be forgotten. Our own
 /// templates hold no such character.
 pub(crate) fn made_visible(page: String) -> String {
-    if !page.chars().any(hides) {
+    if first_hidden(&page).is_none() {
         return page;
     }
     let mut out = String::with_capacity(page.len() + 64);
@@ -38,6 +73,13 @@ pub(crate) fn made_visible(page: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_hides_is_a_suspect() {
+        for c in ('\0'..=char::MAX).filter(|c| hides(*c)) {
+            assert_eq!(first_hidden(&format!("–a{c}b")), Some(4), "{c:?}");
+        }
+    }
 
     #[test]
     fn nothing_hides() {
