@@ -111,7 +111,7 @@ class Client:
 
     def read(self):
         """The answer, once it is whole: status, head, body."""
-        piece = self.socket.recv(1 << 20)
+        piece = self.socket.recv(1 << 16)
         if not piece:
             raise ConnectionError("the server closed the connection")
         self.got += piece
