@@ -1,11 +1,13 @@
 //! Live events: what happens in the store, whoever does it, told to everybody who looks on.
 //!
-//! One task asks the store for what is new, twice a second while anybody listens. Whoever reads too slowly to keep up is
-//! let go; a browser comes back by itself and says what it saw last.
+//! One task asks the store for what is new, twice a second while anybody listens. Whoever falls behind, or comes back and
+//! says what it saw last, is given what it missed out of the store, as fast as it reads; whoever reads nothing any more
+//! is let go, as everywhere here.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -26,46 +28,72 @@ use crate::failure::{Answer, Failure};
 
 /// How often the store is asked.
 const PERIOD: Duration = Duration::from_millis(500);
-/// So many events wait for a slow reader.
-const BUFFER: usize = 256;
-/// So much of what was missed is made up for.
-const MADE_UP: usize = 1000;
+/// So many events wait for a reader before it is behind.
+const BUFFER: usize = 1024;
+/// So many are asked for at once.
+const PAGE: usize = 200;
 
 pub(crate) struct Live {
     events: broadcast::Sender<Arc<Happening>>,
     clients: Arc<Semaphore>,
     most: usize,
     asking: AtomicBool,
+    /// Up to where everything was told; nothing while nobody listens.
+    told: Mutex<Option<i64>>,
 }
 
 impl Live {
     pub(crate) fn new(most: usize) -> Self {
         let (events, _) = broadcast::channel(BUFFER);
-        Self { events, clients: Arc::new(Semaphore::new(most)), most, asking: AtomicBool::new(false) }
+        Self {
+            events,
+            clients: Arc::new(Semaphore::new(most)),
+            most,
+            asking: AtomicBool::new(false),
+            told: Mutex::default(),
+        }
     }
 
     /// How many listen.
     pub(crate) fn clients(&self) -> usize {
         self.most - self.clients.available_permits()
     }
+
+    /// From now on; `now` is the last that has happened.
+    fn listen(&self, now: i64) -> broadcast::Receiver<Arc<Happening>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        self.events.subscribe()
+    }
+
+    /// From where on somebody is to be told.
+    fn wanted(&self) -> Option<i64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.events.receiver_count() == 0 {
+            *told = None;
+        }
+        *told
+    }
+
+    fn tell(&self, happening: Happening) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(happening.id);
+        // nobody may listen any more
+        _ = self.events.send(Arc::new(happening));
+    }
 }
 
 /// Asks the store until the desk closes.
 async fn ask(desk: Desk) {
     let mut ending = desk.ending();
-    let mut last = None;
     loop {
         let live = desk.live();
-        if live.events.receiver_count() == 0 {
-            last = None;
-        } else if let Some(since) = last {
+        if let Some(since) = live.wanted() {
             // a store that can't be read for a moment costs nothing: the same is asked again
-            for happening in desk.store().happenings(since, 500).await.unwrap_or_default() {
-                last = Some(happening.id);
-                _ = live.events.send(Arc::new(happening));
+            let new = desk.store().happenings(since, PAGE).await.unwrap_or_default();
+            let more = new.len() == PAGE;
+            new.into_iter().for_each(|happening| live.tell(happening));
+            if more {
+                continue;
             }
-        } else {
-            last = desk.store().latest_happening().await.ok();
         }
         tokio::select! {
             _ = ending.wait_for(|ending| *ending) => return,
@@ -98,19 +126,21 @@ async fn events(
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", "too many look on already")
             .again_after(30)
     })?;
-    let receiver = live.events.subscribe();
+    let now = desk.store().latest_happening().await?;
+    let receiver = live.listen(now);
     if !live.asking.swap(true, Ordering::Relaxed) {
         tokio::spawn(ask(desk.clone()));
     }
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let since = header.and_then(|value| value.parse().ok()).or(since);
-    let missed = match since {
-        Some(since) => desk.store().happenings(since, MADE_UP).await?,
-        None => Vec::new(),
+    let follower = Follower {
+        desk: desk.clone(),
+        receiver,
+        seen: since.map_or(now, |since| since.min(now)),
+        missed: VecDeque::new(),
+        behind: true,
     };
-    let seen = missed.last().map_or(i64::MIN, |happening| happening.id);
-    let missed = stream::iter(missed.into_iter().map(Arc::new));
-    let events = missed.chain(after(receiver, seen)).map(|happening| Ok::<_, Infallible>(event(&happening)));
+    let events = follower.follow().map(|happening| Ok::<_, Infallible>(event(&happening)));
     let mut ending = desk.ending();
     let events = events.take_until(async move { _ = ending.wait_for(|ending| *ending).await });
     // the permit goes with the stream
@@ -125,17 +155,45 @@ async fn events(
     Ok(response)
 }
 
-/// What comes; ends for a reader that fell behind.
-fn after(receiver: broadcast::Receiver<Arc<Happening>>, seen: i64) -> impl Stream<Item = Arc<Happening>> {
-    stream::unfold(receiver, move |mut receiver| async move {
+/// One who looks on, wherever it stands.
+struct Follower {
+    desk: Desk,
+    receiver: broadcast::Receiver<Arc<Happening>>,
+    seen: i64,
+    missed: VecDeque<Happening>,
+    /// Has more happened than it was told?
+    behind: bool,
+}
+
+impl Follower {
+    /// What it has not seen, in its order.
+    fn follow(self) -> impl Stream<Item = Arc<Happening>> {
+        stream::unfold(self, |mut it| async move {
+            let next = it.next().await?;
+            it.seen = next.id;
+            Some((next, it))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Arc<Happening>> {
         loop {
-            match receiver.recv().await {
-                Ok(happening) if happening.id <= seen => {}
-                Ok(happening) => return Some((happening, receiver)),
-                Err(_) => return None,
+            if let Some(missed) = self.missed.pop_front() {
+                return Some(Arc::new(missed));
+            }
+            if self.behind {
+                // a browser whose stream ends comes back by itself
+                self.missed = self.desk.store().happenings(self.seen, PAGE).await.ok()?.into();
+                self.behind = !self.missed.is_empty();
+                continue;
+            }
+            match self.receiver.recv().await {
+                Ok(happening) if happening.id <= self.seen => {}
+                Ok(happening) => return Some(happening),
+                Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
-    })
+    }
 }
 
 fn event(happening: &Happening) -> Event {

@@ -9,6 +9,33 @@ use serde_json::json;
 
 use crate::rig::{Rig, verdict};
 
+/// Failures of which much is to be said, named by their number, in one commit.
+pub(crate) async fn told_at_length(store: &Store, numbers: std::ops::Range<usize>) {
+    let one = |number: usize| {
+        let started_at = Timestamp::from_second(1_760_667_123 + number as i64).unwrap();
+        let new = NewExperiment {
+            id: Some(format!("long-{number}")),
+            experiment_type: "train".into(),
+            command: CommandLine::default(),
+            cwd: String::new(),
+            owner: Owner::this_process(),
+            started_at,
+        };
+        let mut diagnosis = verdict(Category::RuntimeError, Severity::High, Origin::Candidate);
+        diagnosis.root_cause = format!("number {number} {}", "went wrong ".repeat(2000));
+        let outcome = Outcome {
+            status: Status::Failed,
+            exit: None,
+            ended_at: started_at,
+            reason: None,
+            log: None,
+            diagnosis: Some(diagnosis),
+        };
+        (new, outcome)
+    };
+    store.record(numbers.map(one).collect()).await.unwrap();
+}
+
 pub(crate) async fn failed(store: &Store, id: &str, seconds: i64, category: Category) {
     let started_at = Timestamp::from_second(1_760_667_123 + seconds).unwrap();
     let id = store

@@ -1,11 +1,13 @@
 //! What the desk does with clients that are wrong, slow or too many.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coroner_server::{Limits, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::admin;
 use crate::rig::Rig;
 
 #[tokio::test]
@@ -92,11 +94,35 @@ async fn who_does_not_read_what_he_asked_for_is_let_go() {
     };
     assert!(refused > 0, "the place was never taken");
     assert_eq!(whole.body, log.as_bytes());
-    // an export needs a place too
-    let export = stuck(&rig, path).await;
-    while rig.get("/api/v1/export.jsonl").await.status != 200 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(held);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_an_export_is_let_go_and_the_next_has_all_of_it() {
+    let limits = Limits { idle: Duration::from_millis(300), downloads: 1, ..Limits::default() };
+    let rig = Rig::with(Settings { auth: false, limits, ..Settings::default() }).await;
+    // more than the buffers between us hold
+    const ALL: usize = 400;
+    admin::told_at_length(&rig.store, 0..ALL).await;
+    for path in ["/api/v1/export.jsonl", "/api/v1/export.csv", "/api/v1/export.xml"] {
+        let held = stuck(&rig, path).await;
+        let mut refused = 0;
+        let whole = loop {
+            // what is small is served meanwhile
+            assert_eq!(rig.get("/api/v1/experiments/long-7").await.status, 200);
+            let answer = rig.get(path).await;
+            match answer.status {
+                200 => break answer.text(),
+                503 => refused += 1,
+                _ => panic!("{answer}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(refused > 0, "{path}: the place was never taken");
+        let told = whole.split("number ").skip(1).filter_map(|part| part.split_once(" went")?.0.parse().ok());
+        assert_eq!(told.collect::<BTreeSet<usize>>(), (0..ALL).collect(), "{path}");
+        drop(held);
     }
-    drop((held, export));
     rig.end().await;
 }

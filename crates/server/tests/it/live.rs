@@ -6,7 +6,7 @@ use coroner_diagnosis::Category;
 use coroner_server::{Limits, Settings};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::admin;
 use crate::rig::Rig;
@@ -16,7 +16,10 @@ struct Watcher(TcpStream, String);
 
 impl Watcher {
     async fn open(rig: &Rig, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        Self::over(TcpStream::connect(rig.address).await.unwrap(), headers).await
+    }
+
+    async fn over(mut stream: TcpStream, headers: &str) -> Self {
         let head = format!("GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut watcher = Self(stream, String::new());
@@ -26,8 +29,10 @@ impl Watcher {
 
     /// Reads until this was seen.
     async fn until(&mut self, text: &str) {
-        let mut buffer = [0; 4096];
-        while !self.1.contains(text) {
+        let (mut buffer, mut looked_at) = (vec![0; 64 << 10], 0);
+        while !self.1[looked_at..].contains(text) {
+            // what was looked at need not be looked at again, but for the beginning of it
+            looked_at = self.1.floor_char_boundary(self.1.len().saturating_sub(text.len()));
             let read = tokio::time::timeout(Duration::from_secs(30), self.0.read(&mut buffer)).await;
             let n = read.unwrap_or_else(|_| panic!("{text} never came: {}", self.1)).unwrap();
             assert!(n > 0, "{text} never came: {}", self.1);
@@ -44,8 +49,6 @@ async fn what_happens_is_seen_whoever_writes_it() {
         watchers.push(Watcher::open(&rig, "").await);
     }
     assert!(watchers[0].1.contains("text/event-stream"), "{}", watchers[0].1);
-    // the task that asks begins with the next question
-    tokio::time::sleep(Duration::from_millis(700)).await;
     rig.post("/api/v1/failures", &json!({"experiment_id": "mine", "error_message": "MemoryError"})).await;
     // as another process would
     admin::failed(&rig.store, "of-others", 0, Category::Timeout).await;
@@ -64,6 +67,48 @@ async fn what_happens_is_seen_whoever_writes_it() {
     rig.end().await;
     let mut rest = Vec::new();
     _ = again.0.read_to_end(&mut rest).await;
+}
+
+#[tokio::test]
+async fn who_reads_no_events_is_let_go_and_loses_none() {
+    let limits = Limits { idle: Duration::from_millis(300), ..Limits::default() };
+    let rig = Rig::with(Settings { auth: false, limits, ..Settings::default() }).await;
+    let mut reader = Watcher::open(&rig, "").await;
+    // what the kernel takes for it is soon full
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(rig.address).await.unwrap();
+    let mut idler = Watcher::over(stream, "").await;
+    assert_eq!(clients(&rig).await, 2);
+    // so much that no buffer between us holds it; and who reads is served on
+    let mut told = 0;
+    while clients(&rig).await == 2 {
+        assert!(told < 10_000, "nobody is let go");
+        admin::told_at_length(&rig.store, told..told + 50).await;
+        told += 50;
+        reader.until(&format!("\"id\":\"long-{}\"", told - 1)).await;
+    }
+    // the other comes back as a browser does, and says what it saw last
+    let mut rest = Vec::new();
+    _ = idler.0.read_to_end(&mut rest).await;
+    let mut seen = idler.1 + &String::from_utf8_lossy(&rest);
+    seen.truncate(seen.rfind("\n\n").unwrap_or(0));
+    let last = seen.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap_or("0");
+    let mut again = Watcher::open(&rig, &format!("last-event-id: {last}\r\n")).await;
+    again.until(&format!("\"id\":\"long-{}\"", told - 1)).await;
+    for number in 0..told {
+        let id = format!("\"id\":\"long-{number}\"");
+        assert!(reader.1.contains(&id), "{number} is lost to who reads");
+        assert_eq!(seen.contains(&id), !again.1.contains(&id), "{number} is lost, or told twice");
+    }
+    rig.end().await;
+}
+
+/// How many look on.
+async fn clients(rig: &Rig) -> u64 {
+    let metrics = rig.get("/metrics").await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("coroner_live_clients "));
+    line.unwrap().parse().unwrap()
 }
 
 #[tokio::test]
