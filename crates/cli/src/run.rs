@@ -13,7 +13,7 @@ mod start;
 mod supervise;
 mod tree;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,7 +30,7 @@ use crate::quantities::counted;
 use autopsy::{Autopsy, Found};
 pub(crate) use record::close_orphans;
 use record::{Record, Sink};
-use signals::Signals;
+use signals::{LastWords, Signals};
 use supervise::{Outcome, Spec, supervise};
 
 /// Whatever happens to us, the status is the command's.
@@ -64,16 +64,16 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     let status = u8::try_from(outcome.status).unwrap_or(u8::MAX);
 
     let log = record.keep_log(&mut outcome);
-    let last_words = if outcome.exit.succeeded() || outcome.reader_gone {
+    let last_words = LastWords::default();
+    if outcome.exit.succeeded() || outcome.reader_gone {
         record.passed(&outcome, log);
-        signals.obey(status, String::new());
-        String::new()
+        signals.obey(status, &last_words);
     } else {
-        failed(args, context, &record, signals, (&outcome, sandbox), log)
-    };
+        failed(args, context, &record, (signals, &last_words), (&outcome, sandbox), log);
+    }
     notes.iter().for_each(|note| context.note(note));
-    // last, because those who read standard error keep the end of it; nobody may be left to read it
-    _ = io::stderr().write_all(last_words.as_bytes());
+    // last, because those who read standard error keep the end of it
+    last_words.say();
     // nobody who pressed Ctrl-C waits for a mail: the next one sends it
     let patience = if outcome.interrupted { Duration::ZERO } else { crate::alerts::PATIENCE };
     crate::alerts::tell(context, record.store(), patience);
@@ -84,29 +84,31 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     Ok(status)
 }
 
-/// The row gets its end before anything that takes time; what a model adds comes after. The answer is what to say.
+/// The row gets its end before anything that takes time; what a model adds comes after.
 fn failed(
     args: &RunArgs,
     context: &Context,
     record: &Record<'_>,
-    signals: Signals,
+    (signals, last_words): (Signals, &LastWords),
     (outcome, sandbox): (&Outcome<Sink>, Option<Confined>),
     log: Option<Log>,
-) -> String {
+) {
     let mut autopsy = match Autopsy::new(args, context, record, outcome, sandbox) {
         Ok(autopsy) => autopsy,
         Err(error) => {
             record.failed(outcome, log, None);
-            return format!("coroner: no diagnosis: {error}\n");
+            last_words.set(format!("coroner: no diagnosis: {error}\n"));
+            return;
         }
     };
-    let words = |found: &Found| last_words(args, context, record, outcome, found);
+    let words = |found: &Found| last_words.set(as_words(args, context, record, outcome, found));
     let by_rules = autopsy.by_rules(None);
     let kept = log.as_ref().and_then(Log::facts).cloned();
     record.failed(outcome, log, Some(&by_rules.diagnosis));
     write(args, &by_rules.diagnosis);
     // whoever does not want to wait for what follows has this much
-    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX), words(&by_rules));
+    words(&by_rules);
+    signals.obey(u8::try_from(outcome.status).unwrap_or(u8::MAX), last_words);
 
     let more = autopsy.read_whole_log(outcome, kept.as_ref());
     let asking = autopsy.asks().then(|| asking(context, &by_rules.diagnosis));
@@ -115,13 +117,10 @@ fn failed(
     if let Some(bar) = asking {
         bar.finish_and_clear();
     }
-    match better {
-        Some(better) => {
-            record.attach(&better.diagnosis);
-            write(args, &better.diagnosis);
-            words(&better)
-        }
-        None => words(&by_rules),
+    if let Some(better) = better {
+        record.attach(&better.diagnosis);
+        write(args, &better.diagnosis);
+        words(&better);
     }
 }
 
@@ -143,7 +142,7 @@ pub(crate) fn oom_counter() -> Option<std::path::PathBuf> {
 }
 
 /// The diagnosis, for where the command's own last words stand.
-fn last_words<W>(
+fn as_words<W>(
     args: &RunArgs,
     context: &Context,
     record: &Record<'_>,

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::signal::{
@@ -27,6 +28,24 @@ pub(super) struct Arrived {
     /// The terminal's driver sent it, to the whole foreground group: the command has it already.
     pub(super) from_terminal: bool,
     pub(super) sender: Option<i32>,
+}
+
+/// What is said last, and once: when all is done, or by whoever is told to end before.
+#[derive(Clone, Default)]
+pub(super) struct LastWords(Arc<Mutex<String>>);
+
+impl LastWords {
+    /// These, until there are better ones.
+    pub(super) fn set(&self, words: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    /// Says them. Nobody may be left to read them.
+    pub(super) fn say(&self) {
+        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        _ = std::io::stderr().write_all(words.as_bytes());
+        words.clear();
+    }
 }
 
 /// The signals that we take, delivered through a descriptor that can be polled.
@@ -54,17 +73,20 @@ impl Signals {
         self.shared_terminal
     }
 
-    /// From now on, whoever tells us to end ends us, with these last words: the command is over, and only we are still
-    /// busy.
-    pub(super) fn obey(mut self, status: u8, last_words: String) {
+    /// From now on, whoever tells us to end ends us, with the last words: the command is over, and only we are still busy.
+    pub(super) fn obey(mut self, status: u8, last_words: &LastWords) {
+        let last_words = last_words.clone();
         std::thread::spawn(move || {
             loop {
                 let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
                 _ = poll(&mut fds, None);
                 if self.arrived().iter().any(|arrived| ENDS.contains(&arrived.signal)) {
+                    // held to the end, so that nobody else says them too
+                    let words = last_words.0.lock().unwrap_or_else(PoisonError::into_inner);
                     // a line that shows progress may stand there
-                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-                    _ = std::io::stderr().write_all(format!("{clear}{last_words}").as_bytes());
+                    let progress = !words.is_empty() && std::io::stderr().is_terminal();
+                    let clear = if progress { "\r\x1b[K" } else { "" };
+                    _ = std::io::stderr().write_all(format!("{clear}{words}").as_bytes());
                     std::process::exit(i32::from(status));
                 }
             }

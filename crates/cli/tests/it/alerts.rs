@@ -1,6 +1,7 @@
 //! Alerts from end to end: real commands that fail, a real mail server, a program that takes webhooks, and all that can
 //! go wrong between.
 
+mod ends;
 mod receivers;
 
 use std::path::Path;

@@ -40,7 +40,7 @@ def evaluate(candidate, inputs):
     return {'error': error}
 ";
 
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let home = Home::new();
     home.file("task.toml", TASK);
     home.file("seed.py", SEED);
@@ -56,13 +56,13 @@ fn evolve(home: &Home, words: &[&str]) -> Command {
     command
 }
 
-fn done(home: &Home, words: &[&str]) -> Output {
+pub(crate) fn done(home: &Home, words: &[&str]) -> Output {
     evolve(home, words).output().unwrap()
 }
 
 /// Where nothing can be run in a sandbox there is nothing to try.
 #[expect(clippy::print_stderr, reason = "a test that can't run says so")]
-fn can_run(output: &Output, test: &str) -> bool {
+pub(crate) fn can_run(output: &Output, test: &str) -> bool {
     let said = text(&output.stderr);
     let can = !said.contains("sandbox") || output.status.success();
     if !can {
