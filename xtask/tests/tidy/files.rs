@@ -1,5 +1,8 @@
 //! Source files: short, introduced, named after what they are about, without loose ends.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use regex::Regex;
 
 use crate::tree::{File, files, line_of, none};
@@ -74,6 +77,28 @@ fn no_loose_ends() {
         }
     }
     none(&found, "Finish them.");
+}
+
+#[test]
+fn every_script_can_be_read() {
+    let mut wrong = Vec::new();
+    for file in sources(&["sh", "py"]) {
+        let first = file.text.lines().next().unwrap_or_default();
+        let reads: &[&str] = match file.extension() == "py" || first.contains("python") {
+            true => &["python3", "-c", "import ast, sys; ast.parse(sys.stdin.read())"],
+            false => &["bash", "-n"],
+        };
+        let mut command = Command::new(reads[0]);
+        command.args(&reads[1..]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(file.text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+            wrong.push(format!("{}: {said}", file.path));
+        }
+    }
+    none(&wrong, "A script that can't be read does nothing.");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use coroner_diagnosis::{Category, Diagnosis, EvidenceItem, Origin, Role, Said, Severity, Source};
+use coroner_diagnosis::{Diagnosis, EvidenceItem, Origin, Role, Said, Source};
 use coroner_store::{Experiment, SignatureStats, SimilarFailure, Votes, cause_text};
 use jiff::Timestamp;
 
@@ -97,19 +97,6 @@ impl Analysis {
     /// The page of the analysis alone.
     fn place(&self) -> String {
         format!("{}/analysis", self.row.href())
-    }
-
-    /// The words that a person may choose from, and their names.
-    fn categories(&self) -> Vec<(&'static str, &'static str)> {
-        Category::ALL.iter().map(|it| (it.as_str(), parts::spelt(*it))).collect()
-    }
-
-    fn severities(&self) -> Vec<&'static str> {
-        Severity::ALL.iter().map(|it| it.as_str()).collect()
-    }
-
-    fn origins(&self) -> Vec<&'static str> {
-        Origin::ALL.iter().map(|it| it.as_str()).collect()
     }
 
     fn sure(&self) -> u64 {

@@ -228,11 +228,13 @@ impl Sorting {
 }
 
 /// Orders of the list as the form offers them.
-const ORDERS: [(&str, &str); 8] = [
+const ORDERS: [(&str, &str); 10] = [
     ("", "Newest first"),
     ("started", "Oldest first"),
     ("-severity", "Worst first"),
+    ("severity", "Mildest first"),
     ("category", "By category"),
+    ("-category", "By category, backwards"),
     ("-duration", "Longest first"),
     ("duration", "Shortest first"),
     ("-cost", "Dearest first"),

@@ -4,8 +4,8 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use coroner_diagnosis::{Category, Origin, Severity};
 use coroner_store::{Change, Correction, Group, GroupOrder, GroupQuery, Query, Replay, Ruling, Stretch};
+use futures_util::future::try_join_all;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 
@@ -19,9 +19,8 @@ use crate::api::parameters::{Params, short};
 use crate::auth::Caller;
 use crate::failure::{Answer, Failure};
 
-/// So many failures are shown, of so many of its signatures.
+/// So many failures are shown.
 const SHOWN: usize = 20;
-const MEMBERS: usize = 10;
 /// So many other groups are offered to join.
 const OTHERS: usize = 30;
 /// Among so many of its newest failures it is counted what a split would move.
@@ -71,8 +70,9 @@ struct GroupPage {
 }
 
 impl GroupPage {
-    fn all(&self) -> String {
-        format!("/experiments?signature={}", encoded(&self.group.signature))
+    /// All failures of one of its signatures.
+    fn all(&self, signature: &str) -> String {
+        format!("/experiments?signature={}", encoded(signature))
     }
 
     fn place(&self) -> String {
@@ -123,18 +123,6 @@ impl GroupPage {
         }
         said.join(", ")
     }
-
-    fn categories(&self) -> Vec<(&'static str, &'static str)> {
-        Category::ALL.iter().map(|it| (it.as_str(), parts::spelt(*it))).collect()
-    }
-
-    fn severities(&self) -> Vec<&'static str> {
-        Severity::ALL.iter().map(|it| it.as_str()).collect()
-    }
-
-    fn origins(&self) -> Vec<&'static str> {
-        Origin::ALL.iter().map(|it| it.as_str()).collect()
-    }
 }
 
 fn seconds_of(at: Timestamp) -> String {
@@ -167,17 +155,16 @@ pub(super) async fn group(
     let (store, now) = (desk.store(), Timestamp::now());
     let missing = || Failure::not_found(format!("no failure has the signature `{}`", short(&signature)));
     let group = desk.pages().group(store, &signature, now).await?.ok_or_else(missing)?;
-    let (mut rows, mut more) = (Vec::new(), false);
-    for member in std::iter::once(&group.signature).chain(&group.members).take(MEMBERS) {
-        let query = Query { signature: Some(member.clone()), limit: Some(SHOWN), ..Query::default() };
-        let page = desk.pages().list(store, query).await?;
-        more |= page.next_cursor.is_some();
-        rows.extend(page.experiments.iter().cloned());
-    }
+    // each signature has a list of its own, and the newest of all are among the newest of each
+    let lists = std::iter::once(&group.signature).chain(&group.members).map(|member| {
+        desk.pages()
+            .list(store, Query { signature: Some(member.clone()), limit: Some(SHOWN), ..Query::default() })
+    });
+    let lists = try_join_all(lists).await?;
+    let mut rows: Vec<_> = lists.iter().flat_map(|page| page.experiments.iter().cloned()).collect();
     rows.sort_by_key(|listed| std::cmp::Reverse(listed.started_at));
-    // of one signature there is a list; what was joined to it stands on its own pages
-    more = (more || rows.len() > SHOWN) && group.members.is_empty();
     rows.truncate(SHOWN);
+    let more = group.count > rows.len() as u64;
     let first = group.trend.len() as i64 - 1;
     let days = group
         .trend

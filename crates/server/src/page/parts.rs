@@ -176,6 +176,19 @@ pub(super) fn when(at: impl Borrow<Timestamp>, now: impl Borrow<Timestamp>) -> M
     format!(r#"<time datetime="{second}" title="{exact}">{ago}</time>"#).into()
 }
 
+/// The words that a person may choose from, and their names.
+pub(super) fn categories() -> Vec<(&'static str, &'static str)> {
+    Category::ALL.iter().map(|it| (it.as_str(), spelt(*it))).collect()
+}
+
+pub(super) fn severities() -> Vec<&'static str> {
+    Severity::ALL.iter().map(|it| it.as_str()).collect()
+}
+
+pub(super) fn origins() -> Vec<&'static str> {
+    Origin::ALL.iter().map(|it| it.as_str()).collect()
+}
+
 /// The address of an experiment's page. By its number: names need not be unique, and may look like numbers.
 pub(super) fn link(id: &ExperimentId) -> String {
     format!("/experiments/{}", id.number())

@@ -12,6 +12,39 @@ async fn report(rig: &Rig, id: &str, error: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_people_joined_is_listed_in_whole() {
+    let rig = Rig::open().await;
+    let modules = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map(|it| format!("{it}lib"));
+    let mut lead = String::new();
+    for module in &modules {
+        for time in 0..2 {
+            let id = format!("{module}-{time}");
+            let error = format!("ModuleNotFoundError: No module named '{module}'");
+            let it = report(&rig, &id, &error).await["diagnosis"]["signature"].as_str().unwrap().to_owned();
+            if lead.is_empty() {
+                lead = it;
+            } else if lead != it && time == 0 {
+                let joined = rig.post(&format!("/api/v1/groups/{it}/join"), &json!({"into": lead})).await;
+                assert_eq!(joined.status, 200, "{joined}");
+            }
+        }
+    }
+    let page = rig.get(&format!("/groups/{lead}")).await.text();
+    assert!(page.contains("All 24, by signature"), "{page}");
+    // of 24 failures the 20 newest, of whichever signature
+    let shown = |module: &str, time: u32| page.contains(&format!(">{module}-{time}</a>"));
+    for (place, module) in modules.iter().enumerate() {
+        assert_eq!(shown(module, 0), place >= 2, "{module}: {page}");
+    }
+    assert_eq!(
+        page.matches("/experiments?signature=v1").count(),
+        12,
+        "each of its signatures leads to its list"
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_group_is_shown_decided_about_and_opens_again() {
     let rig = Rig::open().await;
     report(&rig, "a", "ModuleNotFoundError: No module named 'scipy'").await;
