@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) sandbox: Sandbox,
     pub(crate) serve: Serve,
     pub(crate) alerts: alerts::Alerts,
+    pub(crate) telemetry: Telemetry,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -132,6 +133,12 @@ pub(crate) struct Serve {
     pub(crate) listen: String,
     pub(crate) public_url: Option<String>,
     pub(crate) auth: Auth,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    pub(crate) endpoint: Option<crate::traces::Endpoint>,
 }
 
 /// Whether whoever asks the desk must say who they are.

@@ -64,6 +64,7 @@ pub(crate) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8, Failed>
     checks.extend(checks::rules(context));
     checks.extend(checks::model(context, store.as_ref(), args.offline, &runtime));
     checks.extend(alerts::alerts(context, store.as_ref(), &runtime));
+    checks.extend(checks::traces(context, args.offline));
     checks.extend(checks::run(context));
     checks.extend(checks::sandbox(context));
     checks.push(checks::terminal(context));

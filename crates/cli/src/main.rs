@@ -30,6 +30,7 @@ mod show;
 mod source;
 mod stats;
 mod terminal;
+mod traces;
 
 use std::process::ExitCode;
 

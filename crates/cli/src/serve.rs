@@ -18,6 +18,7 @@ use crate::args::ServeArgs;
 use crate::config::Auth;
 use crate::context::{Context, DONE, Failed};
 use crate::run::close_orphans;
+use crate::traces::{self, Recorder};
 
 pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
     take_all_handles();
@@ -31,6 +32,8 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
     let mut settings = settings(args, context, address)?;
     let store = runtime.block_on(Store::open(&context.store_url()))?;
     settings.alerts = crate::alerts::of(context, store.clone())?;
+    let recorder = recorder(context)?;
+    settings.traces = recorder.as_ref().map(Recorder::traces);
     if settings.auth {
         somebody_may(&store, &runtime, address)?;
     }
@@ -42,8 +45,24 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
         context.print(&format!("http://{address}/\n"))?;
         coroner_server::serve(desk, listener, shutdown).await.map_err(|e| Failed::Outside(e.into()))
     });
-    runtime.block_on(store.close())?;
+    let closed = runtime.block_on(store.close());
+    if let Some(recorder) = recorder {
+        recorder.end();
+    }
+    closed?;
     ended.map(|()| DONE)
+}
+
+/// Nobody, where no traces are wanted. A variable that can't be read is others' too, and keeps nobody from working.
+fn recorder(context: &Context) -> Result<Option<Recorder>, Failed> {
+    match traces::wanted(context) {
+        Ok(None) => Ok(None),
+        Ok(Some(endpoint)) => Recorder::start(context, &endpoint).map(Some),
+        Err(why) => {
+            context.note(&format!("{why}; no traces are recorded"));
+            Ok(None)
+        }
+    }
 }
 
 /// As many open connections as the system lets us have: what it gives at first is often a thousand.
@@ -104,6 +123,10 @@ fn sections(context: &Context) -> Vec<Section> {
         [] => "ours alone".to_owned(),
         paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
     };
+    let sent_to = match traces::wanted(context) {
+        Ok(Some(endpoint)) => format!("sent to {}", endpoint.place()),
+        _ => "not recorded".to_owned(),
+    };
     let retention = &config.retention;
     let days = |span: std::time::Duration| format!("{} days", span.as_secs() / 86_400);
     vec![
@@ -131,6 +154,7 @@ fn sections(context: &Context) -> Vec<Section> {
             ],
         },
         Section { name: "Rules", table: "rules", lines: vec![("Files", rules)] },
+        Section { name: "Telemetry", table: "telemetry", lines: vec![("Traces", sent_to)] },
     ]
 }
 

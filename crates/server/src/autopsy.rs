@@ -10,6 +10,7 @@ use coroner_store::{CommandLine, ExperimentId};
 
 use crate::Desk;
 use crate::failure::{Answer, Failure};
+use crate::traces::Diagnosing;
 
 /// Earlier failures that stand beside a diagnosis.
 const SIMILAR: usize = 3;
@@ -92,8 +93,10 @@ impl Autopsy {
             baselines: baseline.into_iter().collect(),
             ..Capture::default()
         });
+        let span = Diagnosing::begin(desk, "diagnose");
         let seen = Arc::clone(&capture);
         let mut diagnosis = desk.judged(move |analyst| analyst.at_once(&seen)).await?;
+        span.end(&diagnosis);
         let cause = coroner_store::cause_text(&diagnosis);
         // history that can't be read costs the history, not the diagnosis
         let similar = desk.store().similar(&diagnosis.signature, &cause, None, SIMILAR).await;
@@ -124,10 +127,12 @@ impl Found {
             && let Ok(permit) = Arc::clone(desk.explain()).try_acquire_owned()
         {
             let (desk, similar) = (desk.clone(), diagnosis.similar.clone());
+            let span = Diagnosing::begin(&desk, "explain");
             tokio::spawn(async move {
                 let analyst = Arc::clone(desk.analyst());
                 let asked = tokio::task::spawn_blocking(move || analyst.diagnose(&capture)).await;
                 if let Ok(mut diagnosis) = asked {
+                    span.end(&diagnosis);
                     diagnosis.similar = similar;
                     if let Err(e) = desk.store().attach_diagnosis(&id, diagnosis).await {
                         crate::guard::complain(&format!("a model's diagnosis of {id} can't be kept: {e}"));

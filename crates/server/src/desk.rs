@@ -17,6 +17,7 @@ use crate::judges::Judges;
 use crate::live::Live;
 use crate::metrics::Figures;
 use crate::page;
+use crate::traces::Traces;
 
 /// So many failures wait for a model at most; what comes beyond keeps what the rules said.
 const EXPLAINED: usize = 256;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub sections: Vec<Section>,
     /// Who is told of failures, if anybody is.
     pub alerts: Option<Alerts>,
+    /// Of what is done spans are made, if anybody wants them.
+    pub traces: Option<Traces>,
 }
 
 /// A part of the configuration, as it is shown.
@@ -86,6 +89,7 @@ impl Default for Settings {
             limits: Limits::default(),
             sections: Vec::new(),
             alerts: None,
+            traces: None,
         }
     }
 }

@@ -10,9 +10,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use opentelemetry::trace::FutureExt as _;
 
 use crate::failure::Failure;
-use crate::{Desk, page};
+use crate::{Desk, page, traces};
 
 /// Nothing of others is loaded, nothing inline runs, nobody frames us.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
@@ -30,7 +31,15 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
     let begun = Instant::now();
     let reads_pages = page::is_wanted(&path, request.headers());
     request.extensions_mut().insert(id.clone());
-    let handled = AssertUnwindSafe(limited(&desk, request, next)).catch_unwind().await;
+    let span = desk.settings().traces.as_ref().map(|traces| traces.request(&request, &id.0));
+    let handled = async {
+        let handled = limited(&desk, request, next);
+        match &span {
+            Some(span) => handled.with_context(span.clone()).await,
+            None => handled.await,
+        }
+    };
+    let handled = AssertUnwindSafe(handled).catch_unwind().await;
     let response = handled.unwrap_or_else(|_| {
         complain(&format!("request {}: {path}: a handler panicked", id.0));
         Failure::internal().into_response()
@@ -38,6 +47,9 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
     let mut response = in_words(response, &path, &id.0, reads_pages);
     let took = begun.elapsed();
     desk.figures().answered(response.status().as_u16(), took);
+    if let Some(span) = span {
+        traces::answered(&span, response.status());
+    }
     if response.status().is_server_error() {
         complain(&format!("request {}: {path}: answered {}", id.0, response.status()));
     }

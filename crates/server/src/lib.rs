@@ -22,9 +22,11 @@ mod reference;
 mod remembered;
 mod router;
 mod serve;
+mod traces;
 mod unpack;
 
 pub use auth::{hash as token_hash, hash_password, new_token, new_totp_secret, totp_uri};
 pub use desk::{Analyst, Desk, Limits, Section, Settings};
 pub use router::router;
 pub use serve::serve;
+pub use traces::Traces;

@@ -6,6 +6,8 @@ use clap::Args;
 ///
 /// Listens on this machine alone, unless told otherwise. SIGINT and SIGTERM end it: what is being answered is
 /// finished first.
+///
+/// Where a collector of OpenTelemetry is named (telemetry.endpoint, or the variable OTEL_EXPORTER_OTLP_ENDPOINT), traces go there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status:

@@ -56,6 +56,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("alerts.recovered", Kind::Plain),
     ("alerts.outage", Kind::Plain),
     ("alerts.most_per_hour", Kind::Plain),
+    ("telemetry.endpoint", Kind::Plain),
 ];
 
 impl Kind {

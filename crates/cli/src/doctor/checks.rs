@@ -45,6 +45,25 @@ pub(super) fn configuration(context: &Context) -> Vec<Check> {
     checks
 }
 
+/// Where traces of the desk go; nothing is said where none are wanted.
+pub(super) fn traces(context: &Context, offline: bool) -> Option<Check> {
+    let endpoint = match crate::traces::wanted(context) {
+        Ok(endpoint) => endpoint?,
+        Err(why) => return Some(Check::problem("traces", why)),
+    };
+    let to = format!("`coroner serve` sends them to {}", endpoint.place());
+    if offline {
+        return Some(Check::ok("traces", format!("{to}; not looked at, because --offline was given")));
+    }
+    Some(match endpoint.reach() {
+        Ok(()) => Check::ok("traces", format!("{to}, where somebody listens")),
+        Err(why) => Check {
+            advice: Some("start the collector, or change telemetry.endpoint; until then traces are lost, and nothing else is".to_owned()),
+            ..Check::problem("traces", format!("{to}, where nobody can be reached: {why}"))
+        },
+    })
+}
+
 /// Is it there, does it take what we write, is it sound?
 pub(super) fn store(
     context: &Context,

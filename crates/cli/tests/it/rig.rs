@@ -36,7 +36,7 @@ impl Home {
     pub(crate) fn dress(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if ["CORONER_", "XDG_", "LC_", "ANTHROPIC_", "OPENAI_"]
+            if ["CORONER_", "XDG_", "LC_", "ANTHROPIC_", "OPENAI_", "OTEL_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
             {

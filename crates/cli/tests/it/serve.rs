@@ -1,20 +1,28 @@
 //! The desk as users run it, and the commands of its document.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
 use crate::rig::{Home, text, with_input};
 
 /// A desk that runs until it is dropped.
-struct Serving(Child, String);
+pub(crate) struct Serving(Child, String);
 
 impl Serving {
     fn start(home: &Home, words: &[&str]) -> Self {
+        Self::start_with(home, words, &[])
+    }
+
+    /// What it complains of goes into the file `complaints` of its home.
+    pub(crate) fn start_with(home: &Home, words: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coroner"));
         command.arg("serve").args(words);
         home.dress(&mut command);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        command.envs(variables.iter().copied());
+        let complaints = std::fs::File::create(home.path().join("complaints")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().trim_end_matches('/').to_owned();
@@ -22,8 +30,22 @@ impl Serving {
         Self(child, url)
     }
 
+    /// What it answers to a request with these headers, whole.
+    pub(crate) fn ask(&self, first: &str, headers: &str, body: &str) -> String {
+        let host = self.1.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{first} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        text(&answer)
+    }
+
     /// Asks it to end, and says with which status it did.
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.0.wait().unwrap().code().unwrap()
