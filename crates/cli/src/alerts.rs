@@ -26,7 +26,7 @@ const OUTSIDE: u8 = 3;
 
 pub(crate) fn command(args: &AlertsArgs, context: &Context) -> Result<u8, Failed> {
     let runtime = crate::analyst::runtime()?;
-    let open = || runtime.block_on(Store::open(&context.store_url()));
+    let open = || runtime.block_on(crate::storage::open(context));
     match &args.command {
         AlertsCommand::Test { channel } => test(channel.as_deref(), context, open()?, &runtime),
         AlertsCommand::List { state, limit } => {

@@ -106,8 +106,8 @@ struct History(Option<Result<Store, coroner_store::Error>>);
 
 fn history(context: &Context, wanted: bool, runtime: &Runtime) -> History {
     let url = context.store_url();
-    let there = url.strip_prefix("sqlite:").is_some_and(|path| std::path::Path::new(path).exists());
-    let opened = (wanted || there).then(|| runtime.block_on(Store::open(&url)));
+    let missing = url.strip_prefix("sqlite:").is_some_and(|path| !std::path::Path::new(path).exists());
+    let opened = (wanted || !missing).then(|| runtime.block_on(crate::storage::open(context)));
     if let (false, Some(Err(e))) = (wanted, &opened) {
         context.note(&format!("earlier failures are not looked at: {e}"));
     }

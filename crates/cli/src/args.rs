@@ -12,6 +12,7 @@ mod records;
 mod rules;
 mod run;
 mod serve;
+mod store;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use upkeep::{CompletionsArgs, DoctorArgs, ManArgs};
 
 /// Finds out why an experiment died: what kind of failure, whose fault, how bad, why, and what to change.
@@ -58,7 +60,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
-    /// Where experiments are kept: sqlite:PATH. Default: under the user's data folder.
+    /// Where experiments are kept: sqlite:PATH or dynamodb:TABLE. Default: under the user's data folder.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Configuration file. Default: coroner/config.toml under the user's configuration folder.
@@ -106,6 +108,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     Bench(BenchArgs),
     Prune(PruneArgs),
+    Store(StoreArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -160,7 +163,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            34,
+            35,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -47,7 +47,7 @@ fn fill(args: &FillArgs, context: &Context) -> Result<u8, Failed> {
         .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))?;
     let rules = analyst::rules(context)?;
     runtime.block_on(async {
-        let store = Store::open(&context.store_url()).await?;
+        let store = crate::storage::open(context).await?;
         let (done, begin) = so_far(&store, args).await?;
         let world = World::new(args, begin).map_err(anyhow::Error::new)?;
         let (settings, handle) = (analyst::settings(context), Handle::current());

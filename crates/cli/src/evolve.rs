@@ -44,7 +44,7 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
     if args.ablate {
         return ablate::ablate(args, context, task, &baseline, &runtime, &voice);
     }
-    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     crate::run::close_orphans(&store, context, &runtime).iter().for_each(|note| context.note(note));
     let telling = crate::alerts::Telling::begin(context, &store, &runtime)?;
     let earlier = earlier_run(args, &task, &store, &runtime)?;

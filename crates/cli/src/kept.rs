@@ -18,7 +18,7 @@ pub(crate) fn open(context: &Context, runtime: &Arc<Runtime>) -> Result<Option<S
     if url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !Path::new(path).exists()) {
         return Ok(None);
     }
-    let store = runtime.block_on(Store::open(&url))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     close_orphans(&store, context, runtime).iter().for_each(|note| context.note(note));
     Ok(Some(store))
 }

@@ -29,6 +29,7 @@ mod serve;
 mod show;
 mod source;
 mod stats;
+mod storage;
 mod terminal;
 mod traces;
 
@@ -78,6 +79,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::List(args) => list::list(args, context),
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),
+        Command::Store(args) => storage::command(args, context),
         Command::Serve(args) => serve::serve(args, context),
         Command::Alerts(args) => alerts::command(args, context),
         Command::User(args) => people::user(args, context),

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::anyhow;
-use coroner_store::{Role, Store};
+use coroner_store::Role;
 use jiff::Timestamp;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::context::{Context, DONE, Failed, REPORTED, complain};
 
 pub(crate) fn user(args: &UserArgs, context: &Context) -> Result<u8, Failed> {
     let runtime = crate::analyst::runtime()?;
-    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     let done = match &args.command {
         UserCommand::Add { name, role } => {
             let first = runtime.block_on(store.users())?.is_empty();
@@ -74,7 +74,7 @@ pub(crate) fn user(args: &UserArgs, context: &Context) -> Result<u8, Failed> {
 
 pub(crate) fn token(args: &TokenArgs, context: &Context) -> Result<u8, Failed> {
     let runtime = crate::analyst::runtime()?;
-    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     let done = match &args.command {
         TokenCommand::Add { name, scope } => {
             name_fits(name)?;

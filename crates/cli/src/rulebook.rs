@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use coroner_diagnosis::{Capture, Log, LogReader, Rule, RuleFile, RuleSet, examine};
-use coroner_store::{Query, Silenced, Store};
+use coroner_store::{Query, Silenced};
 use serde_json::json;
 
 use crate::analyst::{heard, rules, rules_with, runtime, settings};
@@ -60,7 +60,7 @@ fn switch(context: &Context, id: &str, off: bool) -> Result<u8, Failed> {
         return Ok(no_rule(&rules, id));
     }
     let runtime = runtime()?;
-    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     let by = context.env.text("USER").unwrap_or("command line").to_owned();
     let changed = runtime.block_on(store.silence(id, off.then_some(by.as_str()), jiff::Timestamp::now()))?;
     runtime.block_on(store.close())?;

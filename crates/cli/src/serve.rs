@@ -30,7 +30,7 @@ pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
     let listener = runtime.block_on(listen(args.listen.as_ref().unwrap_or(&context.config.serve.listen)))?;
     let address = listener.local_addr().map_err(anyhow::Error::new)?;
     let mut settings = settings(args, context, address)?;
-    let store = runtime.block_on(Store::open(&context.store_url()))?;
+    let store = runtime.block_on(crate::storage::open(context))?;
     settings.alerts = crate::alerts::of(context, store.clone())?;
     let recorder = recorder(context)?;
     settings.traces = recorder.as_ref().map(Recorder::traces);

@@ -13,7 +13,9 @@ use rusqlite::ffi;
 #[non_exhaustive]
 pub enum Error {
     /// `--store` is not of a form that we know.
-    #[error("`{url}` is not a store: {why}; write sqlite:PATH, for instance sqlite:/home/me/coroner.db")]
+    #[error(
+        "`{url}` is not a store: {why}; write sqlite:PATH, for instance sqlite:/home/me/coroner.db, or dynamodb:TABLE"
+    )]
     Url {
         /// What was given.
         url: String,
@@ -25,6 +27,20 @@ pub enum Error {
     NotInThisBuild {
         /// What was given.
         url: String,
+    },
+    /// A table of DynamoDB can't be used.
+    #[error("the DynamoDB table `{table}` {trouble}")]
+    Table {
+        /// Its name.
+        table: String,
+        /// Why, and what to do.
+        trouble: crate::TableTrouble,
+    },
+    /// What this kind of store can't do yet.
+    #[error("{what} is not there yet where experiments are kept in DynamoDB; use --store sqlite:PATH for it")]
+    NotHere {
+        /// What was asked for.
+        what: &'static str,
     },
     /// The folder or file can't be made or opened.
     #[error(
@@ -219,6 +235,7 @@ impl Error {
             self,
             Self::Url { .. }
                 | Self::NotInThisBuild { .. }
+                | Self::NotHere { .. }
                 | Self::NoLog { .. }
                 | Self::NotFound { .. }
                 | Self::Ambiguous { .. }

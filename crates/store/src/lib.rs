@@ -12,6 +12,8 @@ mod candidate;
 mod conformance;
 mod cost;
 mod desk;
+#[cfg(feature = "aws")]
+pub mod dynamodb;
 mod error;
 mod experiment;
 mod group;
@@ -30,6 +32,7 @@ mod similarity;
 mod sqlite;
 mod status;
 mod store;
+mod table_trouble;
 
 pub use alert::{
     AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, MessageState, NewMessage,
@@ -65,3 +68,4 @@ pub use run::{NewRun, Run, RunEnd, RunId, RunState};
 pub use similarity::cause_text;
 pub use status::Status;
 pub use store::{Begun, LOCK_WAIT, Store};
+pub use table_trouble::TableTrouble;

@@ -9,6 +9,8 @@ use crate::Error;
 pub enum Location {
     /// A database file on this machine.
     Sqlite(PathBuf),
+    /// A table of DynamoDB, wherever the AWS configuration says.
+    DynamoDb(String),
 }
 
 impl std::str::FromStr for Location {
@@ -31,7 +33,13 @@ impl std::str::FromStr for Location {
                     _ => Ok(Self::Sqlite(PathBuf::from(path))),
                 }
             }
-            "dynamodb" => Err(Error::NotInThisBuild { url: url.to_owned() }),
+            "dynamodb" => {
+                let may = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+                match rest.len() {
+                    3..=255 if rest.chars().all(may) => Ok(Self::DynamoDb(rest.to_owned())),
+                    _ => bad("a table's name has 3 to 255 letters, digits, `_`, `.` and `-`"),
+                }
+            }
             _ => bad("only sqlite: and dynamodb: are known"),
         }
     }
@@ -41,6 +49,7 @@ impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::DynamoDb(table) => write!(f, "dynamodb:{table}"),
         }
     }
 }
@@ -64,8 +73,11 @@ mod tests {
         {
             assert!(matches!(url.parse::<Location>(), Err(Error::Url { .. })), "{url}");
         }
-        let refused = "dynamodb:table".parse::<Location>().unwrap_err();
-        assert!(matches!(refused, Error::NotInThisBuild { .. }));
-        assert!(refused.to_string().contains("dynamodb:table"), "{refused}");
+        let table = "dynamodb:coroner-lab_1.x".parse::<Location>().unwrap();
+        assert_eq!(table, Location::DynamoDb("coroner-lab_1.x".into()));
+        assert_eq!(table.to_string(), "dynamodb:coroner-lab_1.x");
+        for url in ["dynamodb:", "dynamodb:ab", "dynamodb:a table", "dynamodb://table", "dynamodb:täble"] {
+            assert!(matches!(url.parse::<Location>(), Err(Error::Url { .. })), "{url}");
+        }
     }
 }

@@ -41,9 +41,24 @@ impl Store {
 
     /// The same, with another patience for locks of other processes.
     pub async fn open_waiting(url: &str, wait: Duration) -> Result<Self, Error> {
-        let Location::Sqlite(path) = url.parse()?;
+        let Location::Sqlite(path) = url.parse()? else {
+            return Err(Error::NotInThisBuild { url: url.to_owned() });
+        };
         let folder = LogFolder::beside(&path);
         Ok(Self { backend: Arc::new(Sqlite::open(path, wait).await?), folder })
+    }
+
+    /// Opens the store in this table of DynamoDB, which must be there ([`crate::dynamodb::make_table`]). Large logs are kept
+    /// as files in `TABLE-logs` of this folder.
+    #[cfg(feature = "aws")]
+    pub async fn open_dynamodb(
+        config: &aws_types::SdkConfig,
+        table: &str,
+        folder: &std::path::Path,
+    ) -> Result<Self, Error> {
+        let folder = LogFolder::beside(&folder.join(table));
+        let backend = crate::dynamodb::Dynamo::open(config, table, folder.clone()).await?;
+        Ok(Self { backend: Arc::new(backend), folder })
     }
 
     #[cfg(test)]

@@ -56,7 +56,7 @@ impl<'a> Keeper<'a> {
             started_at: started,
         };
         let (store, id) = runtime.block_on(async {
-            let store = Store::open(&context.store_url()).await?;
+            let store = crate::storage::open(context).await?;
             let id = store.begin(new).await?;
             Ok::<_, Error>((store, id))
         })?;

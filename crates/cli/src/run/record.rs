@@ -68,8 +68,7 @@ impl Write for Sink {
 impl<'a> Record<'a> {
     /// Writes the row, durably. Only a wrong `--id` or `--store` is an error: then nothing is started.
     pub(super) fn begin(args: &RunArgs, context: &'a Context) -> Result<Self, Failed> {
-        // the store waits for its threads, not for the network or the clock: without those a runtime costs nothing
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = crate::storage::light_runtime(context);
         let runtime = Arc::new(runtime.context("can't start").map_err(Failed::Outside)?);
         let command = masked(&args.command, context);
         let kind = args.kind.clone().unwrap_or_default();
@@ -82,7 +81,7 @@ impl<'a> Record<'a> {
             started_at: Timestamp::now(),
         };
         let kept = runtime.block_on(async {
-            let store = Store::open_waiting(&context.store_url(), PATIENCE).await?;
+            let store = crate::storage::open_waiting(context, PATIENCE).await?;
             let id = store.begin(new).await?;
             if crate::alerts::are_wanted(context)
                 && let Err(error) = store.expect_alerts().await

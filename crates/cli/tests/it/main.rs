@@ -8,6 +8,7 @@ mod attempt_faults;
 mod batch;
 mod bench;
 mod check;
+mod dynamodb;
 mod evolve;
 mod input;
 mod kept;

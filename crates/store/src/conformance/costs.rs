@@ -233,16 +233,29 @@ pub(crate) async fn rules_that_refuse_are_counted(store: &Store) {
 #[tokio::test]
 async fn sums_agree_with_looking_at_everything() {
     let (sqlite, _folder) = super::sqlite().await;
-    let (memory, _other) = super::memory().await;
+    sums_agree(&sqlite, 600).await;
+    sqlite.close().await.unwrap();
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn sums_of_dynamodb_agree_with_looking_at_everything() {
+    if let Some((dynamo, _folder)) = super::dynamo::store("sums_agree").await {
+        sums_agree(&dynamo, 200).await;
+    }
+}
+
+async fn sums_agree(summed: &Store, steps: i64) {
+    let (memory, _folder) = super::memory().await;
     let mut random = Random(20_261_128);
-    for store in [&sqlite, &memory] {
+    for store in [summed, &memory] {
         run_of(store, "bare", 0).await;
         run_of(store, "codec", 0).await;
     }
-    let runs: Vec<_> = sqlite.runs(None, 9).await.unwrap().iter().map(|run| run.id).collect();
+    let runs: Vec<_> = summed.runs(None, 9).await.unwrap().iter().map(|run| run.id).collect();
     let mut open: Vec<(crate::ExperimentId, bool)> = Vec::new();
     let mut closed = Vec::new();
-    for step in 0..600_i64 {
+    for step in 0..steps {
         let seconds = step * 400;
         let found = |random: &mut Random| {
             let origin = random.of(&[Origin::Candidate, Origin::Harness]);
@@ -254,7 +267,7 @@ async fn sums_agree_with_looking_at_everything() {
             0..2 => {
                 let new = new("", random.of(&["", "train", "bare"]), "x", seconds);
                 let new = crate::NewExperiment { id: Some(format!("plain {step}")), ..new };
-                let id = sqlite.begin(new.clone()).await.unwrap();
+                let id = summed.begin(new.clone()).await.unwrap();
                 assert_eq!(memory.begin(new).await.unwrap(), id);
                 open.push((id, false));
             }
@@ -262,7 +275,7 @@ async fn sums_agree_with_looking_at_everything() {
                 let parents: Vec<_> = closed.iter().rev().take(2).collect();
                 let candidate = made(random.of(&runs), &format!("{}", random.next() % 150), &parents);
                 let new = new(&format!("candidate {step}"), "", "x", seconds);
-                let begun = sqlite.begin_candidate(new.clone(), candidate.clone()).await.unwrap();
+                let begun = summed.begin_candidate(new.clone(), candidate.clone()).await.unwrap();
                 assert_eq!(memory.begin_candidate(new, candidate).await.unwrap(), begun);
                 if let CandidateBegun::Begun(id) = begun {
                     open.push((id, true));
@@ -282,7 +295,7 @@ async fn sums_agree_with_looking_at_everything() {
                     refused_by: vec![random.of(&["import", "name"]).to_owned()],
                     ..came_of(1.0)
                 };
-                for store in [&sqlite, &memory] {
+                for store in [summed, &memory] {
                     match candidate && status != Status::Lost {
                         true => store.finish_candidate(&id, outcome.clone(), came.clone()).await.unwrap(),
                         false => store.finish(&id, outcome.clone()).await.unwrap(),
@@ -293,19 +306,19 @@ async fn sums_agree_with_looking_at_everything() {
             8 if !closed.is_empty() => {
                 let id = closed[(random.next() >> 33) as usize % closed.len()].clone();
                 let found = found(&mut random);
-                for store in [&sqlite, &memory] {
+                for store in [summed, &memory] {
                     store.attach_diagnosis(&id, found.clone()).await.unwrap();
                 }
                 let ids = [id];
                 assert_eq!(
-                    sqlite.mark_for_rerun(&ids).await.unwrap(),
+                    summed.mark_for_rerun(&ids).await.unwrap(),
                     memory.mark_for_rerun(&ids).await.unwrap()
                 );
             }
             _ if step % 97 == 0 => {
                 let keep =
                     Retention { max_age: Some(Duration::from_secs(40 * 3600)), ..Retention::default() };
-                for store in [&sqlite, &memory] {
+                for store in [summed, &memory] {
                     for run in &runs {
                         let end = crate::RunEnd {
                             state: crate::RunState::Stopped,
@@ -321,7 +334,7 @@ async fn sums_agree_with_looking_at_everything() {
                     }
                 }
                 for id in std::mem::take(&mut closed) {
-                    if sqlite.get(&id.to_string()).await.is_ok_and(|kept| kept.listed.id == id) {
+                    if summed.get(&id.to_string()).await.is_ok_and(|kept| kept.listed.id == id) {
                         closed.push(id);
                     }
                 }
@@ -329,10 +342,9 @@ async fn sums_agree_with_looking_at_everything() {
             _ => {}
         }
         if step % 20 == 0 {
-            agree(&sqlite, &memory, &runs, seconds).await;
+            agree(summed, &memory, &runs, seconds).await;
         }
     }
-    sqlite.close().await.unwrap();
 }
 
 async fn agree(a: &Store, b: &Store, runs: &[crate::RunId], seconds: i64) {

@@ -75,7 +75,9 @@ pub(crate) async fn filters_agree_with_reading_everything(store: &Store) {
     }
     let everything = all(store, Query { limit: Some(500), ..Query::default() }).await;
     assert_eq!(everything.len(), 240);
-    for _ in 0..250 {
+    // at random there are so many combinations of words that a page is hundreds of calls to an emulator
+    let is_remote = store.health(false).await.unwrap().location.starts_with("dynamodb:");
+    for _ in 0..if is_remote { 40 } else { 250 } {
         let mut sometimes = |share: u64| random.next() % 4 < share;
         let (a, b, c, d, e, f) =
             (sometimes(2), sometimes(1), sometimes(1), sometimes(1), sometimes(1), sometimes(1));

@@ -5,6 +5,10 @@ mod alerts;
 mod candidates;
 mod costs;
 mod desk;
+#[cfg(feature = "aws")]
+mod dynamo;
+#[cfg(feature = "aws")]
+mod dynamo_costs;
 mod found;
 mod given;
 mod keeping;
@@ -50,6 +54,15 @@ macro_rules! suite {
             $($(#[tokio::test] async fn $case() {
                 let (store, _folder) = super::memory().await;
                 super::$module::$case(&store).await;
+            })+)+
+        }
+
+        #[cfg(feature = "aws")]
+        mod on_dynamodb {
+            $($(#[tokio::test] async fn $case() {
+                if let Some((store, _folder)) = super::dynamo::store(stringify!($case)).await {
+                    super::$module::$case(&store).await;
+                }
             })+)+
         }
 

@@ -40,6 +40,12 @@ impl LogId {
         Self(bytes)
     }
 
+    /// From what it is shown as.
+    #[cfg(feature = "aws")]
+    pub(crate) fn parse(hex: &str) -> Option<Self> {
+        from_hex(hex)
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

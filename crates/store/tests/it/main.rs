@@ -5,5 +5,7 @@ mod broken;
 mod crash;
 mod full_disk;
 mod logs;
+#[cfg(feature = "aws")]
+mod many_hosts;
 mod process;
 mod records;

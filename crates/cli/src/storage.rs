@@ -1,0 +1,112 @@
+//! Where experiments are kept, opened: a file of SQLite, or a table of DynamoDB with whatever the AWS configuration says.
+//! And `coroner store`, which makes it.
+
+use std::time::Duration;
+
+use coroner_store::{Error, LOCK_WAIT, Location, Store};
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::{Format, StoreArgs, StoreCommand};
+use crate::context::{Context, DONE, Failed};
+
+/// The store of this command.
+pub(crate) async fn open(context: &Context) -> Result<Store, Error> {
+    open_waiting(context, LOCK_WAIT).await
+}
+
+/// The same, with another patience for locks of other processes.
+pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<Store, Error> {
+    let url = context.store_url();
+    match url.parse()? {
+        Location::Sqlite(_) => Store::open_waiting(&url, wait).await,
+        Location::DynamoDb(table) => remote::open(context, &table).await,
+    }
+}
+
+/// What `coroner run` waits with. A file needs neither the network nor the clock, and without those a runtime costs
+/// nothing.
+pub(crate) fn light_runtime(context: &Context) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    if matches!(context.store_url().parse(), Ok(Location::DynamoDb(_))) {
+        builder.enable_all();
+    }
+    builder.build()
+}
+
+/// What `coroner store init` found or did.
+#[derive(Debug, Serialize)]
+struct Initialised {
+    store: String,
+    /// False: it was there already.
+    made: bool,
+}
+
+pub(crate) fn command(args: &StoreArgs, context: &Context) -> Result<u8, Failed> {
+    let StoreCommand::Init = args.command;
+    let runtime = crate::analyst::runtime()?;
+    let location: Location = context.store_url().parse()?;
+    let made = match &location {
+        Location::Sqlite(path) => {
+            let was_there = path.exists();
+            let store = runtime.block_on(open(context))?;
+            runtime.block_on(store.close())?;
+            !was_there
+        }
+        Location::DynamoDb(table) => runtime.block_on(remote::make(context, table))?,
+    };
+    let store = location.to_string();
+    match context.format {
+        Format::Json => context.print_json(&Initialised { store, made })?,
+        Format::Text if made => context.print(&format!("made {store}\n"))?,
+        Format::Text => context.print(&format!("{store} is there already: nothing was changed\n"))?,
+    }
+    Ok(DONE)
+}
+
+#[cfg(feature = "aws")]
+mod remote {
+    //! DynamoDB. The SDK reads the AWS configuration of this user and machine: variables, files, roles.
+
+    use std::path::PathBuf;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use coroner_store::dynamodb::{self, Made};
+    use coroner_store::{Error, Store};
+
+    use crate::context::Context;
+
+    async fn config() -> SdkConfig {
+        aws_config::defaults(BehaviorVersion::latest()).http_client(dynamodb::http_client()).load().await
+    }
+
+    pub(super) async fn open(context: &Context, table: &str) -> Result<Store, Error> {
+        let data = context.env.data_home().unwrap_or_else(|| PathBuf::from("."));
+        Store::open_dynamodb(&config().await, table, &data.join("coroner")).await
+    }
+
+    pub(super) async fn make(_context: &Context, table: &str) -> Result<bool, Error> {
+        Ok(dynamodb::make_table(&config().await, table).await? == Made::New)
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+mod remote {
+    //! DynamoDB, in a build without it.
+
+    use coroner_store::{Error, Store};
+
+    use crate::context::Context;
+
+    fn not_here(context: &Context) -> Error {
+        Error::NotInThisBuild { url: context.store_url() }
+    }
+
+    pub(super) async fn open(context: &Context, _table: &str) -> Result<Store, Error> {
+        Err(not_here(context))
+    }
+
+    pub(super) async fn make(context: &Context, _table: &str) -> Result<bool, Error> {
+        Err(not_here(context))
+    }
+}

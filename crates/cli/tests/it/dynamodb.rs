@@ -1,0 +1,102 @@
+//! `--store dynamodb:TABLE`: what can't be used is told with what to do, and what can be is used.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::rig::{Home, text};
+
+/// The binary, with the AWS configuration of nobody but these variables.
+fn coroner(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> Command {
+    let mut command = home.coroner(words);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    // no role of this machine either
+    command.env("AWS_EC2_METADATA_DISABLED", "true").envs(variables.iter().copied());
+    command
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+
+fn answer(output: &Output) -> (Option<i32>, String, String) {
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let home = Home::new();
+    let region = ("AWS_REGION", "eu-central-1");
+    let nowhere = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    for (variables, advice) in [
+        (vec![region], "set AWS_PROFILE"),
+        (vec![KEYS[0], KEYS[1]], "set AWS_REGION"),
+        (vec![KEYS[0], KEYS[1], region, nowhere], "AWS_ENDPOINT_URL"),
+    ] {
+        for words in [&["list", "--store", "dynamodb:lab"][..], &["store", "init", "--store", "dynamodb:lab"]]
+        {
+            let (status, _, stderr) = answer(&coroner(&home, &variables, words).output().unwrap());
+            assert_eq!(status, Some(3), "{variables:?} {stderr}");
+            assert!(stderr.contains("`lab`") && stderr.contains(advice), "{variables:?} {stderr}");
+        }
+    }
+    let (status, _, stderr) = answer(&home.output(&["list", "--store", "dynamodb:a table"]));
+    assert!(status == Some(2) && stderr.contains("a table's name"), "{stderr}");
+}
+
+#[test]
+fn a_file_is_made_once() {
+    let home = Home::new();
+    let store = format!("sqlite:{}", home.path().join("lab.db").display());
+    let init = || answer(&home.output(&["--store", &store, "store", "init"]));
+    assert_eq!(init(), (Some(0), format!("made {store}\n"), String::new()));
+    assert_eq!(init(), (Some(0), format!("{store} is there already: nothing was changed\n"), String::new()));
+}
+
+#[test]
+fn a_failure_is_kept_in_a_table_and_found_again() {
+    let Some(endpoint) = std::env::var("CORONER_TEST_DYNAMODB").ok().filter(|it| !it.is_empty()) else {
+        println!(
+            "skipped: dynamodb::a_failure_is_kept_in_a_table_and_found_again: CORONER_TEST_DYNAMODB is not set: scripts/test starts an emulator"
+        );
+        return;
+    };
+    let home = Home::new();
+    let store =
+        format!("dynamodb:cli-{}-{}", std::process::id(), home.path().file_name().unwrap().to_str().unwrap());
+    let store = store.replace("-.", "-");
+    let variables = [KEYS[0], KEYS[1], ("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", &endpoint)];
+    let run = |words: &[&str]| {
+        answer(&coroner(&home, &variables, &[&["--store", &store], words].concat()).output().unwrap())
+    };
+    let (status, _, stderr) = run(&["list"]);
+    assert!(status == Some(3) && stderr.contains("coroner store init"), "{stderr}");
+    // the run itself is not lost with its record
+    let (status, stdout, stderr) = run(&["run", "--", "sh", "-c", "echo out; exit 4"]);
+    assert!(status == Some(4) && stdout == "out\n" && stderr.contains("this run is not kept"), "{stderr}");
+
+    assert_eq!(run(&["store", "init"]), (Some(0), format!("made {store}\n"), String::new()));
+    let again = format!("{store} is there already: nothing was changed\n");
+    assert_eq!(run(&["store", "init"]), (Some(0), again, String::new()));
+    let script = "echo \"ModuleNotFoundError: No module named 'yaml'\" >&2; exit 1";
+    let (status, _, stderr) = run(&["run", "--id", "nightly", "--type", "train", "--", "sh", "-c", script]);
+    assert!(status == Some(1) && stderr.contains("import_error"), "{stderr}");
+    let (status, stdout, stderr) = run(&["list", "--format", "json"]);
+    assert_eq!(status, Some(0), "{stderr}");
+    let page: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (page["total_count"].as_u64(), page["running_commands"].as_u64()),
+        (Some(1), Some(0)),
+        "{page}"
+    );
+    assert_eq!(page["experiments"][0]["failure_analysis"]["category"], "import_error");
+    let (status, stdout, stderr) = run(&["show", "nightly"]);
+    assert!(status == Some(0) && stdout.contains("yaml"), "{stdout}{stderr}");
+    let (status, stdout, stderr) = run(&["doctor"]);
+    assert!(stdout.contains(&store) && stdout.contains("1 experiment"), "{status:?} {stdout}{stderr}");
+    // what is not there yet says so
+    let (status, _, stderr) = run(&["user", "list"]);
+    assert!(status == Some(2) && stderr.contains("--store sqlite:PATH"), "{stderr}");
+}

@@ -1,0 +1,110 @@
+//! What each operation takes of a table, in requests and units: the same however much is kept, and what
+//! docs/dynamodb.md says.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::given::{at, command, diagnosis, ended, log_of, new, saved};
+use super::{candidates, dynamo};
+use crate::dynamodb::{Dynamo, Used};
+use crate::{
+    CandidateOutcome, Outcome, Query, Scope, Sort, SortBy, Status, Store, TopOrder, TopQuery, Within,
+};
+
+const DOCUMENT: &str = include_str!("../../../../docs/dynamodb.md");
+
+/// Fills the store up to so many failures, of one kind: what is counted must not depend on how many there are.
+async fn fill(store: &Store, from: i64, to: i64) {
+    for n in from..to {
+        let failure = saved(
+            Some(&format!("kept-{n:04}")),
+            n * 10,
+            diagnosis("v1:known", "It ran out of memory."),
+            None,
+        );
+        store.save_diagnoses(vec![failure]).await.unwrap();
+        super::given::passed(
+            store,
+            &format!("fine-{n:04}"),
+            "train",
+            "python t.py",
+            n * 10 + 5,
+            "all is well",
+        )
+        .await;
+    }
+}
+
+async fn measure(store: &Store, backend: &Arc<Dynamo>, round: i64) -> Vec<(&'static str, Used)> {
+    let mut all = Vec::new();
+    let within = || Within { since: Some(at(0)), until: Some(at(3000)), scope: Scope::All };
+    macro_rules! of {
+        ($what:literal, $work:expr) => {{
+            backend.used();
+            let done = $work.await.unwrap();
+            all.push(($what, backend.used()));
+            done
+        }};
+    }
+    let cause = "It ran out of memory.";
+    let id = of!("begin", store.begin(new(&format!("run-{round}"), "train", "python t.py", 9000 + round)));
+    let outcome = Outcome {
+        diagnosis: Some(diagnosis("v1:known", cause)),
+        log: Some(log_of(store, format!("log {round}").as_bytes()).await),
+        ..ended(Status::Failed, 9001)
+    };
+    of!("end, with a log and a diagnosis of a known cause", store.finish(&id, outcome));
+    let failure = || vec![saved(Some(&format!("told-{round}")), 9000, diagnosis("v1:known", cause), None)];
+    of!("a failure that others report", store.save_diagnoses(failure()));
+    of!("the same again", store.save_diagnoses(failure()));
+    of!("one by its id", store.get(&format!("run-{round}")));
+    of!("one by its number", store.numbered(id.number()));
+    let page = |query: Query| store.list(Query { limit: Some(5), ..query });
+    of!("a page of 5", page(Query::default()));
+    of!("a page of 5, filtered by status", page(Query { status: Some(Status::Failed), ..Query::default() }));
+    let worst = Sort { by: SortBy::Severity, descending: true };
+    of!("a page of 5, the worst first", page(Query { sort: worst, ..Query::default() }));
+    let longest = Sort { by: SortBy::Duration, descending: true };
+    of!("a page of 5, the longest first", page(Query { sort: longest, ..Query::default() }));
+    let of_cause = Query { signature: Some("v1:known".into()), ..Query::default() };
+    of!("a page of 5, of one cause", page(of_cause));
+    of!("totals", store.totals());
+    of!("counts of a window", store.summary(at(0), at(3000)));
+    of!("costs, of everything", store.costs(Within::default()));
+    of!("costs of a window", store.costs(within()));
+    let top =
+        TopQuery { within: within(), origin: None, failures_only: true, order: TopOrder::Count, limit: 5 };
+    of!("the worst causes of a window", store.top_signatures(top));
+    of!("what is known of a cause", store.signature_stats("v1:known"));
+    of!("3 similar failures", store.similar("v1:known", cause, None, 3));
+    of!("the last success", store.last_success("train", &command("python t.py")));
+    let run = candidates::run_of(store, "bare", 0).await;
+    let made = candidates::made(run, "a = 1", &[]);
+    let id = candidates::begun(store, candidates::made(run, "a = 2", &[]), 9000).await;
+    of!("claim a code and begin", store.begin_candidate(new("", "", "t", 9000), made.clone()));
+    of!("a code that is known", store.begin_candidate(new("", "", "t", 9000), made));
+    let failed = candidates::died("v1:known", 9001);
+    of!("end of a candidate", store.finish_candidate(&id, failed, CandidateOutcome::default()));
+    all
+}
+
+#[tokio::test]
+async fn on_dynamodb_costs() {
+    let Some((backend, logs, _folder)) = dynamo::backend("on_dynamodb_costs").await else { return };
+    let store = Store::over(backend.clone(), logs);
+    fill(&store, 0, 10).await;
+    // whatever is made at first
+    measure(&store, &backend, 0).await;
+    let few = measure(&store, &backend, 1).await;
+    fill(&store, 10, 60).await;
+    let many = measure(&store, &backend, 2).await;
+    let mut table = String::from("| operation | requests | units |\n|---|---|---|\n");
+    for ((what, before), (_, after)) in few.iter().zip(&many) {
+        assert_eq!(before.requests, after.requests, "{what}: requests grow with what is kept");
+        assert!((before.units - after.units).abs() < 1.01, "{what}: units grow: {before:?}, {after:?}");
+        writeln!(table, "| {what} | {} | {:.0} |", after.requests, after.units).unwrap();
+    }
+    let told =
+        DOCUMENT.split("<!-- costs -->\n").nth(1).and_then(|rest| rest.split("<!-- /costs -->").next());
+    assert_eq!(told, Some(&table[..]), "docs/dynamodb.md says something else; it should say:\n{table}");
+}
