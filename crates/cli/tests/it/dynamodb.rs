@@ -97,6 +97,8 @@ fn a_failure_is_kept_in_a_table_and_found_again() {
     let (status, stdout, stderr) = run(&["doctor"]);
     assert!(stdout.contains(&store) && stdout.contains("1 experiment"), "{status:?} {stdout}{stderr}");
     // what is not there yet says so
-    let (status, _, stderr) = run(&["user", "list"]);
-    assert!(status == Some(2) && stderr.contains("--store sqlite:PATH"), "{stderr}");
+    for words in [&["user", "list"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        let (status, _, stderr) = run(words);
+        assert!(status == Some(2) && stderr.contains("--store sqlite:PATH"), "{words:?}: {stderr}");
+    }
 }
