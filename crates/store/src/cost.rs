@@ -7,7 +7,7 @@ use coroner_diagnosis::{Category, Origin, Severity};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::{ExperimentId, PassedAfter, RunId, Status};
+use crate::{ExperimentId, Listed, PassedAfter, RunId, Status};
 
 /// Which experiments are counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,6 +161,25 @@ pub struct SignatureCost {
     pub taken: Taken,
     /// What got past it.
     pub fixed_by: Option<FixedBy>,
+}
+
+impl SignatureCost {
+    /// As the latest failure was judged; `None` if it has no analysis.
+    pub(crate) fn of(last: Listed, taken: Taken, fixed_by: Option<PassedAfter>) -> Option<Self> {
+        last.analysis.map(|analysis| Self {
+            signature: analysis.signature,
+            category: analysis.category,
+            severity: analysis.severity,
+            origin: analysis.origin,
+            root_cause: analysis.root_cause,
+            fix_suggestion: analysis.fix_suggestion,
+            last_number: last.id.number(),
+            last: last.id,
+            last_at: last.started_at,
+            taken,
+            fixed_by: fixed_by.map(Into::into),
+        })
+    }
 }
 
 /// What got past a failure.

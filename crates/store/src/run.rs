@@ -48,6 +48,24 @@ pub struct NewRun {
     pub started_at: Timestamp,
 }
 
+impl NewRun {
+    /// The run that begins with it.
+    #[cfg(any(test, feature = "aws"))]
+    pub(crate) fn begun(self, id: RunId) -> Run {
+        Run {
+            id,
+            task: self.task,
+            settings: self.settings,
+            seed: self.seed,
+            owner: self.owner,
+            started_at: self.started_at,
+            state: RunState::Running,
+            ended_at: None,
+            reason: None,
+        }
+    }
+}
+
 /// How far a run has come. May be stored; the words never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

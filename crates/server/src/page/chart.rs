@@ -142,7 +142,7 @@ fn scale(most: u64) -> (u64, u64) {
 /// A line of small bars, 96 x 24.
 pub(super) fn sparkline(counts: &[u64], what: &str) -> parts::Markup {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    // in tenths of a pixel: a list has some hundreds of bars, and whole numbers are written ten times as fast
+    // in tenths of a pixel: a list has some hundreds of bars, and whole numbers are written faster than fractions
     let slots = counts.len().max(1) as u64;
     let bars = counts.iter().enumerate().map(|(i, count)| {
         let height = match count {

@@ -176,19 +176,7 @@ async fn cause(
         }
     }
     let Some(last) = newest.first().map(Row::listed) else { return Ok(None) };
-    Ok(last.analysis.map(|analysis| SignatureCost {
-        signature: analysis.signature,
-        category: analysis.category,
-        severity: analysis.severity,
-        origin: analysis.origin,
-        root_cause: analysis.root_cause,
-        fix_suggestion: analysis.fix_suggestion,
-        last_number: last.id.number(),
-        last: last.id,
-        last_at: last.started_at,
-        taken,
-        fixed_by: fixed_by.map(Into::into),
-    }))
+    Ok(SignatureCost::of(last, taken, fixed_by))
 }
 
 /// The policy's rules by how many candidates they refused, the most first.

@@ -299,17 +299,7 @@ impl Dynamo {
 impl LabBackend for Dynamo {
     async fn start_run(&self, new: NewRun) -> Result<RunId, Error> {
         let id = RunId(self.next("run").await?);
-        let run = Run {
-            id,
-            task: new.task,
-            settings: new.settings,
-            seed: new.seed,
-            owner: new.owner,
-            started_at: new.started_at,
-            state: RunState::Running,
-            ended_at: None,
-            reason: None,
-        };
+        let run = new.begun(id);
         let mut plan = Plan::default();
         plan.put(run_key(id), run_item(&run)?, When::Absent);
         plan.put(key(format!("U#{}", bounded(&run.task)), run_key(id).1), Item::new(), When::Absent);

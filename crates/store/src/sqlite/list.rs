@@ -17,7 +17,6 @@ use crate::query::{COUNTED, SORTED};
 use crate::{Analysis, Listed, LogId, Page, Query, Sort, SortBy, Status};
 
 /// How many experiments have one combination of words. There are some hundred combinations at most.
-#[derive(Clone)]
 pub(super) struct Facet {
     /// `None` for a word of a later release.
     pub(super) status: Option<Status>,

@@ -111,17 +111,7 @@ impl LabBackend for Memory {
     async fn start_run(&self, new: NewRun) -> Result<RunId, Error> {
         let mut state = self.state();
         let id = RunId(state.lab.runs.iter().map(|run| run.id.0).max().unwrap_or(0) + 1);
-        state.lab.runs.push(Run {
-            id,
-            task: new.task,
-            settings: new.settings,
-            seed: new.seed,
-            owner: new.owner,
-            started_at: new.started_at,
-            state: RunState::Running,
-            ended_at: None,
-            reason: None,
-        });
+        state.lab.runs.push(new.begun(id));
         Ok(id)
     }
 
