@@ -104,13 +104,20 @@ fn best_rule(
     about: About<'_>,
     starting: &mut Vec<Start>,
 ) -> Option<u32> {
-    let mut found = rules.speaking(log.clean(piece), starting);
-    found.sort_by_key(|r| {
+    let line = log.clean(piece);
+    rules.starting(line, starting);
+    let mut of_rules: Vec<_> =
+        starting.chunk_by(|a, b| a.rule == b.rule).map(|of| (of[0].rule, of)).collect();
+    // the best first: the others need not be looked at
+    of_rules.sort_by_key(|(r, _)| {
         let rule = rules.at(*r);
         // a symptom's own wording tells more of its line than a hint's words
         std::cmp::Reverse((rule.strength != Strength::Hint, rule.strength, rule.own, rule.is_particular()))
     });
-    found.into_iter().find(|r| rules.at(*r).concerns(about) && holds_here(log, piece, rules, *r))
+    let found = of_rules.into_iter().find(|(r, of)| {
+        rules.at(*r).concerns(about) && rules.speaks_of(line, of) && holds_here(log, piece, rules, *r)
+    });
+    found.map(|(r, _)| r)
 }
 
 /// Is what the rule wants in the neighbourhood there?

@@ -191,7 +191,7 @@ pub(crate) async fn capture_again(desk: &Desk, listed: &coroner_store::Listed) -
 
 /// What the last run of the same kind printed that succeeded.
 async fn baseline(desk: &Desk, kind: &str, command: &CommandLine) -> Option<Log> {
-    let id = desk.store().last_success(kind, command).await.ok().flatten()?;
+    let id = desk.baselines().find(desk.store(), kind, command).await.ok().flatten()?;
     read_small(desk, id).await
 }
 

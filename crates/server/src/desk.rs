@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::alerts::Alerts;
+use crate::answers::Answers;
 use crate::auth::Throttle;
 use crate::auth::login::Pending;
+use crate::baselines::Baselines;
 use crate::failure::{Answer, Failure};
 use crate::judges::Judges;
 use crate::live::Live;
@@ -155,7 +157,9 @@ struct Inner {
     figures: Figures,
     explain: Arc<Semaphore>,
     judges: Judges,
+    baselines: Baselines,
     pages: page::Kept,
+    answers: Answers,
     /// Rules that don't speak, as the analyst was told.
     silenced: Mutex<Option<Vec<String>>>,
 }
@@ -186,7 +190,9 @@ impl Desk {
             figures: Figures::default(),
             explain: Arc::new(Semaphore::new(EXPLAINED)),
             judges: Judges::new(),
+            baselines: Baselines::default(),
             pages: page::Kept::default(),
+            answers: Answers::default(),
             silenced: Mutex::default(),
             settings,
         }))
@@ -243,9 +249,19 @@ impl Desk {
         &self.0.figures
     }
 
+    /// What failures are compared with.
+    pub(crate) fn baselines(&self) -> &Baselines {
+        &self.0.baselines
+    }
+
     /// What pages show to everybody alike.
     pub(crate) fn pages(&self) -> &page::Kept {
         &self.0.pages
+    }
+
+    /// What was answered since anything was written.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.0.answers
     }
 
     /// A place among those that large answers are sent to.

@@ -1,31 +1,40 @@
 //! Threads that look at failures with the rules: always the same few, since each keeps automata of its own.
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
 /// As many threads as there are processors: more would not be quicker.
-pub(crate) struct Judges(mpsc::Sender<Work>);
+pub(crate) struct Judges(Vec<Judge>);
+
+/// Each has a queue of its own: taking turns at one would have them wake one another.
+struct Judge {
+    queue: mpsc::Sender<Work>,
+    /// What waits, and what is being looked at.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Judges {
     pub(crate) fn new() -> Self {
-        let (sender, receiver) = mpsc::channel::<Work>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            let receiver = Arc::clone(&receiver);
+        let judge = |_| {
+            let (queue, receiver) = mpsc::channel::<Work>();
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let left = Arc::clone(&waiting);
             std::thread::spawn(move || {
-                loop {
-                    let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    // the desk is gone
-                    let Ok(work) = next else { return };
+                // until the desk is gone
+                for work in receiver {
                     // whoever asked learns it from the answer that does not come
                     _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                    left.fetch_sub(1, Ordering::Relaxed);
                 }
             });
-        }
-        Self(sender)
+            Judge { queue, waiting }
+        };
+        Self((0..std::thread::available_parallelism().map_or(1, usize::from)).map(judge).collect())
     }
 
     /// What `look` finds; `None` if it panicked.
@@ -34,8 +43,9 @@ impl Judges {
         look: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move || _ = answer.send(look()));
-        self.0.send(work).ok()?;
+        let judge = self.0.iter().min_by_key(|judge| judge.waiting.load(Ordering::Relaxed))?;
+        judge.waiting.fetch_add(1, Ordering::Relaxed);
+        judge.queue.send(Box::new(move || _ = answer.send(look()))).ok()?;
         answered.await.ok()
     }
 }

@@ -5,9 +5,11 @@
 #![warn(missing_docs)]
 
 pub mod alerts;
+mod answers;
 mod api;
 mod auth;
 mod autopsy;
+mod baselines;
 mod desk;
 mod failure;
 mod guard;

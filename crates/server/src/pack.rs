@@ -40,7 +40,7 @@ pub(crate) async fn pack(request: Request, next: Next) -> Response {
 }
 
 /// Is gzip among what may be sent, and not refused?
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|one| {
         let mut words = one.split(';').map(str::trim);

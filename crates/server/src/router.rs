@@ -6,7 +6,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Desk, api, auth, guard, live, metrics, pack, page, reference};
+use crate::{Desk, answers, api, auth, guard, live, metrics, pack, page, reference};
 
 /// Everything that the desk answers.
 pub fn router(desk: Desk) -> Router {
@@ -21,8 +21,9 @@ pub fn router(desk: Desk) -> Router {
     reference::with_reference(routes)
         .merge(page::routes())
         .layer(from_fn_with_state(pages, page::in_place))
-        .layer(authenticate())
         .layer(from_fn(pack::pack))
+        .layer(from_fn_with_state(desk.clone(), answers::answer))
+        .layer(authenticate())
         .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)

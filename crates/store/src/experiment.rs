@@ -70,7 +70,7 @@ impl Serialize for ExperimentId {
 }
 
 /// A command and its arguments. Arguments may hold a password, so `Debug` shows only how many there are.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CommandLine(pub Vec<String>);
 

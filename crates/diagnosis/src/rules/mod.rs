@@ -224,23 +224,21 @@ impl RuleSet {
         &self.rules[index as usize]
     }
 
-    /// The rules that speak of `line`, neighbours apart, each once. `starting` is room to work in.
-    pub(crate) fn speaking(&self, line: &str, starting: &mut Vec<Start>) -> Vec<u32> {
+    /// Patterns that may match `line`, those of a rule side by side. Most of them don't.
+    pub(crate) fn starting(&self, line: &str, starting: &mut Vec<Start>) {
         starting.clear();
         self.literals.find(line, starting);
         starting.sort_unstable();
         starting.dedup();
-        let mut found: Vec<u32> = Vec::new();
-        for start in starting.iter() {
-            let rule = &self.rules[start.rule as usize];
-            if found.last() != Some(&start.rule)
-                && !self.silent.contains(&start.rule)
-                && rule.patterns[start.pattern as usize].is_match(line)
+    }
+
+    /// Does the rule of these patterns speak of `line`, neighbours apart?
+    pub(crate) fn speaks_of(&self, line: &str, starting: &[Start]) -> bool {
+        starting.first().is_some_and(|first| {
+            let rule = &self.rules[first.rule as usize];
+            !self.silent.contains(&first.rule)
+                && starting.iter().any(|start| rule.patterns[start.pattern as usize].is_match(line))
                 && !rule.unless.iter().any(|u| u.is_match(line))
-            {
-                found.push(start.rule);
-            }
-        }
-        found
+        })
     }
 }

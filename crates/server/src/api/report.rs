@@ -337,6 +337,9 @@ async fn end(State(desk): State<Desk>, Place(id): Place<String>, request: Reques
         Err(Error::AlreadyFinished { .. }) if is_the_same(&experiment, status, kept.as_ref()) => true,
         Err(e) => return Err(e.into()),
     };
+    if passed {
+        desk.baselines().forget();
+    }
     if let Some(found) = &found {
         found.keep_code(&desk, &id).await?;
     }

@@ -288,3 +288,40 @@ async fn a_rule_is_switched_off_and_on() {
     assert_eq!(unknown.status, 404, "{unknown}");
     rig.end().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_is_kept_is_for_who_asked() {
+    let rig = rig().await;
+    let failure = |id: &str| coroner_store::SavedFailure {
+        id: Some(id.to_owned()),
+        experiment_type: String::new(),
+        at: Timestamp::now(),
+        command: coroner_store::CommandLine::default(),
+        exit: None,
+        reason: None,
+        diagnosis: crate::rig::diagnosis("MemoryError"),
+        log: None,
+    };
+    let saved = rig.store.save_diagnoses(vec![failure("first")]).await.unwrap();
+    let analysis = format!("/experiments/{}/analysis", saved[0].id.number());
+    let mut people =
+        [signed_in(&rig, "ada").await, signed_in(&rig, "vic").await, signed_in(&rig, "ada").await];
+    for person in &mut people {
+        person.looks_at(&analysis).await;
+    }
+    // the second time nothing is asked of the store
+    for path in ["/", "/experiments", "/groups", "/statistics", &analysis].repeat(2) {
+        for (i, person) in people.iter().enumerate() {
+            let page = person.get(path).await.text();
+            assert_eq!(page.contains(">vic<"), i == 1, "{path}: whose name?");
+            let marks: Vec<_> = people.iter().map(|it| page.contains(&it.csrf)).collect();
+            let own: Vec<_> = (0..people.len()).map(|n| n == i && path == analysis).collect();
+            assert_eq!(marks, own, "{path}: whose mark?");
+        }
+    }
+    let listed = || async { people[1].get("/experiments").await.text().contains("quite-new") };
+    assert!(!listed().await);
+    rig.store.save_diagnoses(vec![failure("quite-new")]).await.unwrap();
+    assert!(listed().await, "what is written makes what was kept old");
+    rig.end().await;
+}

@@ -182,7 +182,13 @@ pub(crate) async fn many_at_once_lose_nothing(store: &Store) {
             for n in 0..5 {
                 let id = format!("p{producer}-{n}");
                 failed(&store, &id, "t", "x", n, diagnosis(&format!("v1:{}", producer % 3), "boom")).await;
-                // one that fails takes only its own part back
+                // one that fails takes only its own part back, also where it had begun to write
+                let good = saved(Some(&format!("s{producer}-{n}")), n, diagnosis("v1:s", "boom"), None);
+                let half = vec![good.clone(), saved(Some(""), n, diagnosis("v1:s", "boom"), None)];
+                let (half, whole) =
+                    tokio::join!(store.save_diagnoses(half), store.save_diagnoses(vec![good]));
+                assert!(matches!(half, Err(crate::Error::BadId { .. })));
+                assert!(!whole.unwrap()[0].replaced);
                 let unknown = crate::ExperimentId::new("nobody".into(), 1, 1);
                 assert!(store.finish(&unknown, ended(Status::Passed, 1)).await.is_err());
             }
@@ -190,13 +196,17 @@ pub(crate) async fn many_at_once_lose_nothing(store: &Store) {
     }
     tasks.join_all().await;
     let page = store.list(Query { limit: Some(500), ..Query::default() }).await.unwrap();
-    assert_eq!((page.total_count, page.experiments.len(), page.running_commands), (320, 320, 0));
-    let numbers: std::collections::BTreeSet<_> = page.experiments.iter().map(|x| x.id.number()).collect();
-    assert_eq!(numbers.len(), 320);
+    assert_eq!((page.total_count, page.experiments.len(), page.running_commands), (640, 500, 0));
+    let query = Query { limit: Some(500), cursor: page.next_cursor, ..Query::default() };
+    let rest = store.list(query).await.unwrap().experiments;
+    let all: std::collections::BTreeSet<_> =
+        page.experiments.iter().chain(&rest).map(|x| x.id.number()).collect();
+    assert_eq!(all.len(), 640);
+    assert_eq!(store.signature_stats("v1:s").await.unwrap().unwrap().count, 320);
     let mut counted = 0;
     for n in 0..3 {
         counted += store.signature_stats(&format!("v1:{n}")).await.unwrap().unwrap().count;
     }
     assert_eq!(counted, 320);
-    assert_eq!(store.summary(at(-1), at(10)).await.unwrap().total, 320);
+    assert_eq!(store.summary(at(-1), at(10)).await.unwrap().total, 640);
 }

@@ -110,6 +110,13 @@ impl Log {
         self.note.as_deref()
     }
 
+    /// A log of some kB that is in memory, ready to be kept with its experiment: there is nothing to wait for. `None` if
+    /// it is larger, and has to be written.
+    #[must_use]
+    pub fn small(bytes: &[u8]) -> Option<Self> {
+        writer::keep_small(bytes)
+    }
+
     pub(crate) fn kept(&self) -> Option<&Kept> {
         self.kept.as_ref()
     }
@@ -221,7 +228,12 @@ impl LogFolder {
             Ok(()) => sync_folder(folder),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // not every file system has links
-            Err(_) => fs::rename(partial, &file).and_then(|()| sync_folder(folder)),
+            Err(_) => match fs::rename(partial, &file) {
+                Ok(()) => sync_folder(folder),
+                // by an attempt that was taken back
+                Err(e) if e.kind() == io::ErrorKind::NotFound && file.is_file() => Ok(()),
+                Err(e) => Err(e),
+            },
         }
     }
 

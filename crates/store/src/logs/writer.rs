@@ -337,6 +337,15 @@ pub(crate) fn keep(folder: &LogFolder, mut from: impl Read) -> io::Result<Log> {
     Ok(writer.finish_blocking())
 }
 
+/// A log that is small enough to need no file: packed at once, which takes some ten microseconds.
+pub(crate) fn keep_small(bytes: &[u8]) -> Option<Log> {
+    if bytes.is_empty() || bytes.len() as u64 > INLINE {
+        return None;
+    }
+    let compressed = packed(bytes).ok().filter(|compressed| compressed.len() as u64 <= INLINE)?;
+    Some(Log::inline(bytes, compressed))
+}
+
 fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
     thread_local! {
         /// Making one takes as long as packing a small log.

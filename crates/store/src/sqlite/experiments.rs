@@ -246,7 +246,11 @@ pub(super) fn attach(conn: &Connection, id: &ExperimentId, diagnosis: &Diagnosis
 
 /// The same id and the same log, or, where there is no log, the same signature, is the same failure, looked at again.
 /// Anything else under the same id is another attempt.
-pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure) -> Result<SavedAs, Trouble> {
+pub(super) fn save(
+    conn: &Connection,
+    folder: &LogFolder,
+    failure: &SavedFailure,
+) -> Result<SavedAs, Trouble> {
     let log = failure.log.as_ref().and_then(Log::facts).map(|facts| facts.id);
     let diagnosis = &failure.diagnosis;
     let part = groups::part_of(conn, &diagnosis.signature, &diagnosis.root_cause)?;
@@ -258,9 +262,9 @@ pub(super) fn save(conn: &Connection, folder: &LogFolder, failure: SavedFailure)
         return Ok(SavedAs { id, replaced: true, corrected });
     }
     let row = NewRow {
-        name: ExperimentId::name_for(failure.id)?,
-        experiment_type: failure.experiment_type,
-        command: failure.command.0,
+        name: ExperimentId::name_for(failure.id.clone())?,
+        experiment_type: failure.experiment_type.clone(),
+        command: failure.command.0.clone(),
         cwd: String::new(),
         owner: None,
         at: failure.at,

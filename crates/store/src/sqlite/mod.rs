@@ -145,9 +145,9 @@ impl Backend for Sqlite {
     async fn save(&self, failures: Vec<SavedFailure>) -> Result<Vec<SavedAs>, Error> {
         let folder = self.folder.clone();
         let all = move |conn: &Connection| {
-            failures.into_iter().map(|failure| experiments::save(conn, &folder, failure)).collect()
+            failures.iter().map(|failure| experiments::save(conn, &folder, failure)).collect()
         };
-        self.write(all).await
+        self.writer.run_again(&self.place, all).await
     }
 
     async fn running(&self) -> Result<Vec<Running>, Error> {
