@@ -9,6 +9,7 @@ mod evolve;
 mod lessons;
 mod people;
 mod records;
+mod report;
 mod rules;
 mod run;
 mod serve;
@@ -30,6 +31,7 @@ pub(crate) use evolve::{EvolveArgs, Who};
 pub(crate) use lessons::{AdviceArgs, By, Since, StatsArgs};
 pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
+pub(crate) use report::{ReportArgs, ReportCommand};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
@@ -90,6 +92,7 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(RunArgs),
+    Report(ReportArgs),
     Analyze(AnalyzeArgs),
     Evidence(EvidenceArgs),
     List(ListArgs),
@@ -163,7 +166,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            35,
+            37,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -22,6 +22,13 @@ pub(crate) const DEFAULTS: &str = include_str!("default-config.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) store: Option<String>,
+    pub(crate) report: Option<String>,
+    pub(crate) report_token_file: Option<PathBuf>,
+    pub(crate) report_spool: Option<PathBuf>,
+    #[serde(deserialize_with = "size")]
+    pub(crate) report_spool_limit: u64,
+    #[serde(deserialize_with = "duration")]
+    pub(crate) report_wait: Duration,
     pub(crate) model: Model,
     pub(crate) evidence: Evidence,
     pub(crate) rules: Rules,

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod checks;
+mod report;
 
 use serde::Serialize;
 
@@ -61,6 +62,7 @@ pub(crate) fn doctor(args: &DoctorArgs, context: &Context) -> Result<u8, Failed>
     let (store, mut store_checks) = checks::store(context, args.thorough, &runtime);
     let mut checks = checks::configuration(context);
     checks.append(&mut store_checks);
+    checks.extend(report::report(context, args.offline));
     checks.extend(checks::rules(context));
     checks.extend(checks::model(context, store.as_ref(), args.offline, &runtime));
     checks.extend(alerts::alerts(context, store.as_ref(), &runtime));

@@ -23,6 +23,7 @@ mod people;
 mod printable;
 mod prune;
 mod quantities;
+mod report;
 mod rulebook;
 mod run;
 mod serve;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
 fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
     match command {
         Command::Run(args) => run::run(args, context),
+        Command::Report(args) => report::command(args, context),
         Command::Analyze(args) => analyze::analyze(context, args),
         Command::Evidence(args) => analyze::evidence(context, args),
         Command::Test(args) => attempt::test(args, context),

@@ -7,6 +7,7 @@ mod memory;
 mod pty;
 mod pump;
 mod record;
+mod reported;
 mod shown;
 mod signals;
 mod start;
@@ -68,6 +69,9 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<u8, Failed> {
     if outcome.exit.succeeded() || outcome.reader_gone {
         record.passed(&outcome, log);
         signals.obey(status, &last_words);
+        if let Some(reported) = record.reported() {
+            reported.deliver(false, context);
+        }
     } else {
         failed(args, context, &record, (signals, &last_words), (&outcome, sandbox), log);
     }
@@ -98,13 +102,16 @@ fn failed(
         Err(error) => {
             record.failed(outcome, log, None);
             last_words.set(format!("coroner: no diagnosis: {error}\n"));
+            if let Some(reported) = record.reported() {
+                reported.deliver(outcome.interrupted, context);
+            }
             return;
         }
     };
     let words = |found: &Found| last_words.set(as_words(args, context, record, outcome, found));
     let by_rules = autopsy.by_rules(None);
     let kept = log.as_ref().and_then(Log::facts).cloned();
-    record.failed(outcome, log, Some(&by_rules.diagnosis));
+    record.failed(outcome, log, Some((autopsy.capture(), &by_rules.diagnosis)));
     write(args, &by_rules.diagnosis);
     // whoever does not want to wait for what follows has this much
     words(&by_rules);
@@ -113,9 +120,25 @@ fn failed(
     let more = autopsy.read_whole_log(outcome, kept.as_ref());
     let asking = autopsy.asks().then(|| asking(context, &by_rules.diagnosis));
     let counted = Some(by_rules.diagnosis.signature.as_str());
-    let better = autopsy.by_model(counted).or_else(|| more.then(|| autopsy.by_rules(counted)));
+    let mut better = autopsy.by_model(counted).or_else(|| more.then(|| autopsy.by_rules(counted)));
     if let Some(bar) = asking {
         bar.finish_and_clear();
+    }
+    if let Some(reported) = record.reported() {
+        // the desk knows more: its own rules, what people have corrected there, what failed elsewhere
+        let log_lines = by_rules.log_lines.max(better.as_ref().map_or(0, |better| better.log_lines));
+        if let Some(mut taken) = reported.deliver(outcome.interrupted, context)
+            && let Some(diagnosis) = taken.diagnosis.take()
+        {
+            let name = args
+                .id
+                .as_ref()
+                .map_or_else(|| format!("exp {}", taken.number), |_| taken.experiment_id.clone());
+            // an id that was given may be another's by now
+            let address = if args.id.is_some() { taken.address() } else { taken.experiment_id };
+            let there = Some((name, reported.page(&address)));
+            better = Some(Found { diagnosis, alike: None, log_lines, there });
+        }
     }
     if let Some(better) = better {
         record.attach(&better.diagnosis);
@@ -167,9 +190,13 @@ fn as_words<W>(
         // the command may have died in the middle of a colour
         text.push_str("\x1b[0m");
     }
-    let more: Vec<String> =
-        record.number().map(|number| format!("coroner show {number}")).into_iter().collect();
-    let (name, subject) = (record.name(), autopsy::subject(&args.command));
+    let more = match &found.there {
+        Some((_, page)) => Some(page.clone()),
+        None => record.number().map(|number| format!("coroner show {number}")),
+    };
+    let more: Vec<String> = more.into_iter().collect();
+    let name = found.there.as_ref().map(|(name, _)| name.clone()).or_else(|| record.name());
+    let subject = autopsy::subject(&args.command);
     let facts = Facts {
         name: name.as_deref(),
         subject: Some(&subject),

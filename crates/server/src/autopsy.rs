@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coroner_diagnosis::{
-    Capture, Code, Counts, Diagnosis, End, Exit, HarnessFault, HarnessKind, Log, LogReader, Redactor,
+    Capture, Code, Confined, Counts, Diagnosis, End, Exit, HarnessFault, HarnessKind, Log, LogReader,
+    Redactor,
 };
 use coroner_store::{CommandLine, ExperimentId};
 
@@ -64,8 +65,13 @@ pub(crate) struct Autopsy {
     pub(crate) experiment_type: String,
     pub(crate) command: CommandLine,
     pub(crate) error: Option<String>,
+    /// A word on its end that is no error message.
+    pub(crate) word: Option<String>,
     pub(crate) code: Option<String>,
     pub(crate) exit: Option<Exit>,
+    pub(crate) sandbox: Option<Confined>,
+    /// What of our own side failed, if nothing can be said of the run itself.
+    pub(crate) fault: Option<HarnessFault>,
     pub(crate) kept: Option<coroner_store::Log>,
     pub(crate) log: Log,
 }
@@ -89,6 +95,8 @@ impl Autopsy {
             error_message: self.error.clone(),
             code: self.code.take().map(|text| Code { name: None, text }),
             exit: self.exit.clone(),
+            sandbox: self.sandbox.take(),
+            harness_failed: self.fault.take(),
             log: std::mem::take(&mut self.log),
             baselines: baseline.into_iter().collect(),
             ..Capture::default()
@@ -105,19 +113,21 @@ impl Autopsy {
     }
 }
 
+impl Autopsy {
+    /// A word on its end, without secrets.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let word = self.word.as_ref().or(self.error.as_ref())?;
+        let short: String = word.chars().take(REASON).collect();
+        Some(Redactor::default().redact(&short, &mut Counts::default()))
+    }
+}
+
 impl Found {
     /// Keeps the code that it was of, without secrets. Its lines keep their numbers.
     pub(crate) async fn keep_code(&self, desk: &Desk, id: &ExperimentId) -> Answer<()> {
         let Some(code) = &self.capture.code else { return Ok(()) };
         let clear = Redactor::default().redact(&code.text, &mut Counts::default());
         Ok(desk.store().keep_source(id, clear.as_bytes()).await?)
-    }
-
-    /// A word on its end, without secrets.
-    pub(crate) fn reason(&self) -> Option<String> {
-        let error = self.autopsy.error.as_ref()?;
-        let short: String = error.chars().take(REASON).collect();
-        Some(Redactor::default().redact(&short, &mut Counts::default()))
     }
 
     /// Has a model asked behind the answer, if there is one and not too many wait. Gives the rules' diagnosis.

@@ -22,6 +22,7 @@ mod page;
 mod patience;
 mod reference;
 mod remembered;
+pub mod reporter;
 mod router;
 mod serve;
 mod traces;

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use crate::api::report::ELSEWHERE;
+use crate::api::runs::ELSEWHERE;
 use crate::patience::Patient;
 use crate::{Desk, router};
 

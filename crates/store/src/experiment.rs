@@ -41,7 +41,7 @@ impl ExperimentId {
     }
 
     /// A given id as it may be kept, or a new one.
-    pub(crate) fn name_for(given: Option<String>) -> Result<String, Error> {
+    pub fn name_for(given: Option<String>) -> Result<String, Error> {
         let Some(name) = given else { return Ok(uuid::Uuid::now_v7().to_string()) };
         let why = match name.as_str() {
             "" => "it is empty",

@@ -14,7 +14,8 @@ use crate::quantities::{parse_duration, parse_size};
 /// Output passes through as it comes, byte for byte, to where it would have gone; where standard output is a
 /// terminal, the command sees a terminal. Signals are passed on. Standard input is left alone. A log of both
 /// streams, how the command ended and, if it failed, the diagnosis are kept in the store; the diagnosis also
-/// stands in the last lines of standard error.
+/// stands in the last lines of standard error. With --report all of that goes to a desk instead; what it can't take now
+/// waits on disk.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status:
@@ -26,10 +27,11 @@ Exit status:
   126      the command can't be executed
   152      --sandbox ended it at its limit of processor time
   2        wrong use of coroner itself, or no sandbox as good as was asked for; nothing was started
-  A store that fails is a note on standard error and changes no status.
+  A store or a desk that fails is a note on standard error and changes no status.
 
 Example:
   coroner run --timeout 2h --memory 16G -- python train.py --epochs 3
+  coroner run --report https://coroner.example -- python train.py
   coroner run --sandbox -- python candidate.py")]
 pub(crate) struct RunArgs {
     /// The kind of experiment; baselines and statistics are taken among the same kind.
@@ -38,6 +40,10 @@ pub(crate) struct RunArgs {
     /// The experiment's name in the store. Default: a new one is made.
     #[arg(long)]
     pub(crate) id: Option<String>,
+    /// Report the run to the desk (coroner serve) at this address instead of keeping it in a store of its own. Its token
+    /// is read from the variable CORONER_TOKEN or from the file that report_token_file names.
+    #[arg(long, value_name = "URL")]
+    pub(crate) report: Option<String>,
     /// Time limit: 90s, 5min, 2h. The command is asked to end (SIGTERM), then killed after a grace period.
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,

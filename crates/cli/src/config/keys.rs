@@ -17,6 +17,11 @@ pub(super) enum Kind {
 
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("store", Kind::Plain),
+    ("report", Kind::Plain),
+    ("report_token_file", Kind::Path),
+    ("report_spool", Kind::Path),
+    ("report_spool_limit", Kind::Plain),
+    ("report_wait", Kind::Plain),
     ("model.provider", Kind::Plain),
     ("model.name", Kind::Plain),
     ("model.base_url", Kind::Plain),

@@ -69,8 +69,8 @@ impl Layers {
             self.variables.push(name);
         }
         let unknown = env.names_with("CORONER_").filter(|name| {
-            // the file, and the scripted model of demonstrations
-            !["CORONER_CONFIG", "CORONER_MODEL_SCRIPT"].contains(name)
+            // the file, the token of a desk, and the scripted model of demonstrations
+            !["CORONER_CONFIG", "CORONER_TOKEN", "CORONER_MODEL_SCRIPT"].contains(name)
                 && KEYS.iter().all(|(key, kind)| !kind.has_variable() || variable(key) != *name)
                 && self.config.alerts.channels.iter().all(|it| it.variables().all(|named| named != *name))
         });

@@ -10,6 +10,7 @@ use coroner_store::{LogFacts, LogId, Store};
 use tokio::runtime::Runtime;
 
 use super::record::Record;
+use super::reported::Reported;
 use super::supervise::Outcome;
 use crate::analyst::{Analyst, now, rules_with};
 use crate::args::RunArgs;
@@ -35,6 +36,8 @@ pub(super) struct Found {
     /// Earlier failures with the same signature.
     pub(super) alike: Option<u64>,
     pub(super) log_lines: u64,
+    /// At the desk that it was reported to: its name there, and its page.
+    pub(super) there: Option<(String, String)>,
 }
 
 impl<'a> Autopsy<'a> {
@@ -47,7 +50,11 @@ impl<'a> Autopsy<'a> {
         sandbox: Option<Confined>,
     ) -> Result<Self, Failed> {
         let capture = Capture {
-            experiment_id: record.id().map(ToString::to_string).or_else(|| args.id.clone()),
+            experiment_id: record
+                .id()
+                .map(ToString::to_string)
+                .or_else(|| record.reported().and_then(Reported::id))
+                .or_else(|| args.id.clone()),
             experiment_type: args.kind.clone(),
             error_message: None,
             code: code(&args.command),
@@ -58,8 +65,10 @@ impl<'a> Autopsy<'a> {
             baselines: baseline(record).into_iter().collect(),
             ..Capture::default()
         };
-        // nobody waits for a model to hear that he pressed Ctrl-C, or that a file is not there
-        let plain = outcome.interrupted || matches!(outcome.exit.end, End::NotStarted { .. });
+        // nobody waits for a model to hear that he pressed Ctrl-C, or that a file is not there; where it is reported the desk asks
+        let plain = outcome.interrupted
+            || matches!(outcome.exit.end, End::NotStarted { .. })
+            || record.reported().is_some();
         Ok(Self { capture, analyst: analyst(context, args.offline || plain, record)?, record })
     }
 
@@ -69,8 +78,13 @@ impl<'a> Autopsy<'a> {
             return false;
         }
         let expected = outcome.log.bytes - outcome.log.left_out;
-        let kept = kept.filter(|facts| facts.bytes >= expected).zip(self.record.store());
-        match kept.map(|(facts, store)| read_log(store, facts.id, &self.record.runtime)) {
+        let kept = kept.filter(|facts| facts.bytes >= expected);
+        let read = kept.and_then(|facts| match (self.record.store(), self.record.reported()) {
+            (Some(store), _) => Some(read_log(store, facts.id, &self.record.runtime)),
+            (None, Some(reported)) => Some(reported.read_log().map_err(|e| Failed::Outside(e.into()))),
+            (None, None) => None,
+        });
+        match read {
             Some(Ok(log)) => {
                 self.capture.log = log;
                 true
@@ -84,6 +98,11 @@ impl<'a> Autopsy<'a> {
                 false
             }
         }
+    }
+
+    /// What is looked at.
+    pub(super) fn capture(&self) -> &Capture {
+        &self.capture
     }
 
     /// At once, and without leaving the process. `counted`: the signature under which the store counts this run.
@@ -107,7 +126,7 @@ impl<'a> Autopsy<'a> {
         });
         let itself = u64::from(counted == Some(diagnosis.signature.as_str()));
         let alike = alike.map(|alike| alike.saturating_sub(itself));
-        Found { diagnosis, alike, log_lines: self.capture.log.lines() }
+        Found { diagnosis, alike, log_lines: self.capture.log.lines(), there: None }
     }
 }
 

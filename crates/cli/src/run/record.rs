@@ -1,5 +1,5 @@
-//! The run's place in the store: a row before it starts, an end on every path. A store that fails costs the record,
-//! never the run.
+//! The run's place in the store, or on its way to a desk: a row before it starts, an end on every path. Either that fails costs
+//! the record, never the run.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use coroner_store::{
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
+use super::reported::Reported;
 use super::supervise::Outcome;
 use crate::analyst::{Analyst, now, rules_with};
 use crate::args::RunArgs;
@@ -31,6 +32,8 @@ pub(super) struct Record<'a> {
     context: &'a Context,
     pub(super) runtime: Arc<Runtime>,
     kept: Option<Kept>,
+    /// Where it is reported instead.
+    reported: Option<Reported>,
     pub(super) kind: String,
     pub(super) command: CommandLine,
     /// What the user called it.
@@ -44,7 +47,7 @@ struct Kept {
 
 /// Where the log goes as it comes.
 pub(super) enum Sink {
-    Store(LogWriter),
+    Kept(LogWriter),
     /// The end of it is in memory all the same.
     Nowhere,
 }
@@ -52,26 +55,38 @@ pub(super) enum Sink {
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Store(writer) => writer.write(bytes),
+            Self::Kept(writer) => writer.write(bytes),
             Self::Nowhere => Ok(bytes.len()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Store(writer) => writer.flush(),
+            Self::Kept(writer) => writer.flush(),
             Self::Nowhere => Ok(()),
         }
     }
 }
 
 impl<'a> Record<'a> {
-    /// Writes the row, durably. Only a wrong `--id` or `--store` is an error: then nothing is started.
+    /// Writes the row, durably. Only a wrong `--id`, `--store` or `--report` is an error: then nothing is started.
     pub(super) fn begin(args: &RunArgs, context: &'a Context) -> Result<Self, Failed> {
         let runtime = crate::storage::light_runtime(context);
         let runtime = Arc::new(runtime.context("can't start").map_err(Failed::Outside)?);
         let command = masked(&args.command, context);
         let kind = args.kind.clone().unwrap_or_default();
+        if let Some(desk) = crate::report::desk(context, args.report.as_deref())? {
+            let reported = Reported::begin(args, context, desk, command.clone())?;
+            return Ok(Self {
+                context,
+                runtime,
+                kept: None,
+                reported,
+                kind,
+                command,
+                given: args.id.clone(),
+            });
+        }
         let new = NewExperiment {
             id: args.id.clone(),
             experiment_type: kind.clone(),
@@ -98,7 +113,7 @@ impl<'a> Record<'a> {
                 None
             }
         };
-        Ok(Self { context, runtime, kept, kind, command, given: args.id.clone() })
+        Ok(Self { context, runtime, kept, reported: None, kind, command, given: args.id.clone() })
     }
 
     pub(super) fn store(&self) -> Option<&Store> {
@@ -107,6 +122,10 @@ impl<'a> Record<'a> {
 
     pub(super) fn id(&self) -> Option<&ExperimentId> {
         self.kept.as_ref().map(|kept| &kept.id)
+    }
+
+    pub(super) fn reported(&self) -> Option<&Reported> {
+        self.reported.as_ref()
     }
 
     /// What a person types to see it again.
@@ -123,12 +142,14 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn log(&self) -> Sink {
-        self.kept.as_ref().map_or(Sink::Nowhere, |kept| Sink::Store(kept.store.log_writer(&kept.id)))
+        let in_store = self.kept.as_ref().map(|kept| kept.store.log_writer(&kept.id));
+        let writer = in_store.or_else(|| self.reported.as_ref()?.log());
+        writer.map_or(Sink::Nowhere, Sink::Kept)
     }
 
     /// The log is complete.
     pub(super) fn keep_log(&self, outcome: &mut Outcome<Sink>) -> Option<Log> {
-        let Some(Sink::Store(writer)) = outcome.written.take() else { return None };
+        let Some(Sink::Kept(writer)) = outcome.written.take() else { return None };
         let log = self.runtime.block_on(writer.finish());
         if let Some(note) = log.note() {
             complain(note);
@@ -138,28 +159,36 @@ impl<'a> Record<'a> {
 
     pub(super) fn passed<W>(&self, outcome: &Outcome<W>, log: Option<Log>) {
         let reason = outcome.reader_gone.then(|| "ended when nobody read its output any more".to_owned());
-        self.finish(outcome, Status::Passed, log, reason, None);
+        let exit = Some(outcome.exit.clone());
+        if let Some(reported) = &self.reported {
+            return reported.close(true, (exit, reason, None), log.as_ref(), None, self.context);
+        }
+        self.close(Status::Passed, exit, log, reason, None);
     }
 
-    pub(super) fn failed<W>(&self, outcome: &Outcome<W>, log: Option<Log>, diagnosis: Option<&Diagnosis>) {
+    /// `found`: what was looked at, and what the rules say of it.
+    pub(super) fn failed<W>(
+        &self,
+        outcome: &Outcome<W>,
+        log: Option<Log>,
+        found: Option<(&Capture, &Diagnosis)>,
+    ) {
         let reason = outcome.interrupted.then(|| "interrupted from the terminal".to_owned());
-        self.finish(outcome, Status::Failed, log, reason, diagnosis.cloned());
+        let exit = Some(outcome.exit.clone());
+        if let Some(reported) = &self.reported {
+            let capture = found.map(|(capture, _)| capture);
+            return reported.close(false, (exit, reason, None), log.as_ref(), capture, self.context);
+        }
+        self.close(Status::Failed, exit, log, reason, found.map(|(_, diagnosis)| diagnosis.clone()));
     }
 
     /// It could not even be started, and that was not its fault.
     pub(super) fn not_run(&self, why: &str) {
+        if let Some(reported) = &self.reported {
+            reported.close(false, (None, None, Some(why.to_owned())), None, None, self.context);
+            reported.deliver(false, self.context);
+        }
         self.close(Status::Failed, None, None, Some(why.to_owned()), None);
-    }
-
-    fn finish<W>(
-        &self,
-        outcome: &Outcome<W>,
-        status: Status,
-        log: Option<Log>,
-        reason: Option<String>,
-        diagnosis: Option<Diagnosis>,
-    ) {
-        self.close(status, Some(outcome.exit.clone()), log, reason, diagnosis);
     }
 
     fn close(

@@ -14,6 +14,7 @@ mod input;
 mod kept;
 mod lessons;
 mod model;
+mod report;
 mod rig;
 mod rules;
 mod run;

@@ -11,7 +11,7 @@ use crate::rig::{Home, text, with_input};
 pub(crate) struct Serving(Child, String);
 
 impl Serving {
-    fn start(home: &Home, words: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, words: &[&str]) -> Self {
         Self::start_with(home, words, &[])
     }
 
@@ -28,6 +28,11 @@ impl Serving {
         let url = line.trim().trim_end_matches('/').to_owned();
         assert!(url.starts_with("http://127.0.0.1:"), "{line}");
         Self(child, url)
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> &str {
+        &self.1
     }
 
     /// What it answers to a request with these headers, whole.

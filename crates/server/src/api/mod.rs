@@ -9,8 +9,9 @@ mod groups;
 mod health;
 mod logs;
 pub(crate) mod parameters;
-pub(crate) mod report;
+mod report;
 mod rules;
+pub(crate) mod runs;
 mod statistics;
 
 use axum::Json;
@@ -36,6 +37,7 @@ pub(crate) fn routes() -> OpenApiRouter<Desk> {
         .merge(logs::routes())
         .merge(report::routes())
         .merge(rules::routes())
+        .merge(runs::routes())
         .merge(statistics::routes())
 }
 

@@ -1,41 +1,36 @@
-//! Reports: a finished failure in one request, or a run as it starts, lives and ends.
+//! Reports: a finished failure in one request, with everything that can be said of one. A run as it starts, lives and ends
+//! is in `runs`.
 //!
 //! What was answered is durable. The same report twice counts once; the same id with another content is a further
 //! attempt, so that a job that runs again under its id loses nothing.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use coroner_store::{CommandLine, Error, ExperimentId, NewExperiment, Outcome, Owner, SavedFailure, Status};
+use coroner_diagnosis::{Confined, Exit};
+use coroner_store::{CommandLine, ExperimentId, SavedFailure, Status};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::parameters::{Body, Params, Place, media_type};
+use super::parameters::{Body, Params, media_type};
 use crate::Desk;
 use crate::autopsy::{Autopsy, Ended};
 use crate::failure::{Answer, Failure};
 use crate::ingest;
 
-/// Those who report from elsewhere are called so: their process is out of sight from here.
-pub(crate) const ELSEWHERE: &str = "reported";
-/// How long a run may be silent if it says nothing else.
-const PATIENCE: u64 = 300;
-
 pub(super) fn routes() -> OpenApiRouter<Desk> {
-    OpenApiRouter::new()
-        .routes(routes!(failure))
-        .routes(routes!(start))
-        .routes(routes!(heartbeat))
-        .routes(routes!(end))
+    OpenApiRouter::new().routes(routes!(failure))
 }
 
 /// What became of a report.
 #[derive(Debug, Serialize, ToSchema)]
-struct Reported {
+pub(super) struct Reported {
     /// The id; from the second attempt on `ID~2`.
     experiment_id: String,
     number: u64,
@@ -46,15 +41,15 @@ struct Reported {
     known: bool,
     /// Remarks on what was taken otherwise than it was sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Of a failure: why, as the rules see it. A model's word, where one is asked, comes later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
-    diagnosis: Option<coroner_diagnosis::Diagnosis>,
+    pub(super) diagnosis: Option<coroner_diagnosis::Diagnosis>,
 }
 
 impl Reported {
-    fn new(id: &ExperimentId, status: Status, known: bool) -> Self {
+    pub(super) fn new(id: &ExperimentId, status: Status, known: bool) -> Self {
         Self {
             experiment_id: id.to_string(),
             number: id.number(),
@@ -66,7 +61,7 @@ impl Reported {
         }
     }
 
-    fn answer(self) -> Response {
+    pub(super) fn answer(self) -> Response {
         let status = if self.known { StatusCode::OK } else { StatusCode::CREATED };
         (status, Json(self)).into_response()
     }
@@ -75,12 +70,12 @@ impl Reported {
 /// A failure that has happened. With a body of text or bytes, the body is the log and these stand in the address.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Report {
+pub(super) struct Report {
     /// Yours; a new one is made if it is left out.
     experiment_id: Option<String>,
     /// Your name for the kind of run.
-    experiment_type: Option<String>,
-    error_message: Option<String>,
+    pub(super) experiment_type: Option<String>,
+    pub(super) error_message: Option<String>,
     logs: Option<String>,
     /// The code that failed. It is kept, without secrets.
     #[serde(alias = "code")]
@@ -89,16 +84,55 @@ struct Report {
     command: Option<String>,
     /// When it failed (RFC 3339); now, if left out.
     #[schema(value_type = Option<String>)]
-    at: Option<Timestamp>,
+    pub(super) at: Option<Timestamp>,
     exit_code: Option<i32>,
     /// The number of the signal that ended it.
     signal: Option<i32>,
     /// Ended by a time limit of so many seconds.
     timed_out_after: Option<f64>,
     oom_killed: Option<bool>,
-    duration_seconds: Option<f64>,
+    pub(super) duration_seconds: Option<f64>,
     peak_memory_bytes: Option<u64>,
+    /// How it ended, in the form in which `coroner run` knows it and `/api/v1/experiments/{id}` shows it; counts over the
+    /// six fields before. In an address it is written as JSON.
+    #[serde(default, deserialize_with = "json_or_text")]
+    #[schema(value_type = Option<Object>)]
+    exit: Option<Exit>,
+    /// What a sandbox around it did, in the form in which a diagnosis shows it.
+    #[serde(default, deserialize_with = "json_or_text")]
+    #[schema(value_type = Option<Object>)]
+    sandbox: Option<Confined>,
+    /// A word on its end that is no error message: "interrupted from the terminal".
+    reason: Option<String>,
+    /// Of a run, what became of it, where how it ended does not say so: `passed`, `failed`, or `lost` if nobody saw its end.
+    pub(super) became: Option<Became>,
 }
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Became {
+    Passed,
+    Failed,
+    Lost,
+}
+
+/// In a body it is an object; an address has only text, in which the object is written.
+fn json_or_text<'de, D: serde::Deserializer<'de>, T: serde::de::DeserializeOwned>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    let value = match Option::<serde_json::Value>::deserialize(from)? {
+        None | Some(serde_json::Value::Null) => return Ok(None),
+        Some(serde_json::Value::String(text)) => {
+            serde_json::from_str(&text).map_err(serde::de::Error::custom)?
+        }
+        Some(value) => value,
+    };
+    serde_json::from_value(value).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// No run takes longer than thirty years.
+const LONGEST: Duration = Duration::from_secs(1_000_000_000);
 
 impl Report {
     fn ended(&mut self) -> Answer<Ended> {
@@ -113,16 +147,25 @@ impl Report {
         .checked()
     }
 
-    fn autopsy(&mut self, log: Option<ingest::Taken>) -> Answer<Autopsy> {
-        let exit = self.ended()?.exit();
+    pub(super) fn autopsy(&mut self, log: Option<ingest::Taken>) -> Answer<Autopsy> {
+        let mut exit = self.ended()?.exit();
+        if let Some(seen) = self.exit.take() {
+            if seen.wall > LONGEST || seen.cpu.is_some_and(|cpu| cpu > LONGEST * 100) {
+                return Err(Failure::invalid("exit: not a time that a run takes"));
+            }
+            exit = Some(seen);
+        }
         let (kept, log) =
             log.map_or((None, coroner_diagnosis::Log::default()), |taken| (taken.kept, taken.log));
         Ok(Autopsy {
             experiment_type: self.experiment_type.take().unwrap_or_default(),
             command: words(self.command.take()),
             error: self.error_message.take(),
+            word: self.reason.take(),
             code: self.code_snippet.take(),
             exit,
+            sandbox: self.sandbox.take(),
+            fault: None,
             kept,
             log,
         })
@@ -130,12 +173,12 @@ impl Report {
 }
 
 /// A command as it was typed, in words: near enough to be told apart from another.
-fn words(line: Option<String>) -> CommandLine {
+pub(super) fn words(line: Option<String>) -> CommandLine {
     line.unwrap_or_default().split_whitespace().collect()
 }
 
 /// A report with its log, from whichever body it has.
-async fn read(desk: &Desk, request: Request) -> Answer<(Report, Option<ingest::Taken>)> {
+pub(super) async fn read(desk: &Desk, request: Request) -> Answer<(Report, Option<ingest::Taken>)> {
     let kind = media_type(request.headers());
     if !matches!(kind.as_str(), "text/plain" | "application/octet-stream") {
         let Body(mut report) = Body::<Report>::read(request, desk).await?;
@@ -167,8 +210,11 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
         && report.error_message.is_none()
         && report.exit_code.is_none()
         && report.signal.is_none()
+        && report.exit.is_none()
     {
-        return Err(Failure::invalid("a failure has at least one of logs, error_message, exit_code, signal"));
+        return Err(Failure::invalid(
+            "a failure has at least one of logs, error_message, exit_code, signal, exit",
+        ));
     }
     let (at, notes) = not_in_the_future(report.at)?;
     let id = report.experiment_id.take();
@@ -182,7 +228,7 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
             at,
             command: found.autopsy.command.clone(),
             exit: found.autopsy.exit.clone(),
-            reason: found.reason(),
+            reason: found.autopsy.reason(),
             diagnosis: found.diagnosis.clone(),
             log: found.autopsy.kept.clone(),
         }])
@@ -198,7 +244,7 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
 }
 
 /// A clock that is ahead must not put an experiment above all that come after it.
-fn not_in_the_future(at: Option<Timestamp>) -> Answer<(Timestamp, Vec<String>)> {
+pub(super) fn not_in_the_future(at: Option<Timestamp>) -> Answer<(Timestamp, Vec<String>)> {
     let now = Timestamp::now();
     match at {
         None => Ok((now, Vec::new())),
@@ -208,148 +254,4 @@ fn not_in_the_future(at: Option<Timestamp>) -> Answer<(Timestamp, Vec<String>)> 
         }
         Some(at) => Ok((at, Vec::new())),
     }
-}
-
-/// A run that starts.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Start {
-    /// Yours; a new one is made if it is left out.
-    experiment_id: Option<String>,
-    /// Your name for the kind of run.
-    experiment_type: Option<String>,
-    /// What runs, as one line.
-    command: Option<String>,
-    /// Where it runs.
-    cwd: Option<String>,
-    /// On which machine.
-    host: Option<String>,
-    /// When it started (RFC 3339); now, if left out.
-    #[schema(value_type = Option<String>)]
-    started_at: Option<Timestamp>,
-    /// After so many seconds without a heartbeat it is taken for lost; 300 if left out.
-    heartbeat_seconds: Option<u64>,
-}
-
-/// Reports that a run starts. If it runs already under this id, with the same type and command, it is the same run.
-#[utoipa::path(post, path = "/api/v1/experiments", tag = "report", request_body = Start,
-    responses((status = 201, body = Reported), (status = 200, body = Reported, description = "it runs already")))]
-async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Response> {
-    let (started_at, notes) = not_in_the_future(start.started_at)?;
-    let patience = patience(start.heartbeat_seconds)?;
-    let (kind, command) = (start.experiment_type.unwrap_or_default(), words(start.command));
-    if let Some(id) = &start.experiment_id
-        && let Ok(known) = desk.store().get(id).await
-        && known.listed.id.name() == id
-        && known.listed.status == Status::Running
-        && known.owner.as_ref().is_some_and(|owner| owner.host.starts_with(ELSEWHERE))
-        && (&known.listed.experiment_type, &known.listed.command) == (&kind, &command)
-        && start.started_at.is_none_or(|at| at.as_millisecond() == known.listed.started_at.as_millisecond())
-    {
-        desk.store().beat(&known.listed.id, Timestamp::now(), patience).await?;
-        return Ok(Reported::new(&known.listed.id, Status::Running, true).answer());
-    }
-    let host: String = start.host.unwrap_or_default().chars().filter(|c| !c.is_control()).take(255).collect();
-    let new = NewExperiment {
-        id: start.experiment_id,
-        experiment_type: kind,
-        command,
-        cwd: start.cwd.unwrap_or_default(),
-        owner: Owner {
-            host: format!("{ELSEWHERE}:{host}"),
-            boot_id: String::new(),
-            pid_namespace: String::new(),
-            pid: 0,
-            pid_start: None,
-        },
-        started_at,
-    };
-    let id = desk.store().begin(new).await?;
-    desk.store().beat(&id, Timestamp::now(), patience).await?;
-    desk.figures().reported();
-    Ok(Reported { notes, ..Reported::new(&id, Status::Running, false) }.answer())
-}
-
-fn patience(seconds: Option<u64>) -> Answer<std::time::Duration> {
-    match seconds.unwrap_or(PATIENCE) {
-        seconds @ 5..=604_800 => Ok(std::time::Duration::from_secs(seconds)),
-        _ => Err(Failure::invalid("heartbeat_seconds: 5 to 604,800 (a week)")),
-    }
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Beat {
-    /// As at the start; 300 if left out.
-    heartbeat_seconds: Option<u64>,
-}
-
-/// Says that a run still runs.
-#[utoipa::path(post, path = "/api/v1/experiments/{id}/heartbeat", tag = "report", params(("id" = String, Path)),
-    request_body = Beat, responses((status = 200, body = Reported), (status = 409, description = "it has ended")))]
-async fn heartbeat(
-    State(desk): State<Desk>,
-    Place(id): Place<String>,
-    Body(beat): Body<Beat>,
-) -> Answer<Response> {
-    let experiment = desk.store().get(&id).await?;
-    let id = &experiment.listed.id;
-    desk.store().beat(id, Timestamp::now(), patience(beat.heartbeat_seconds)?).await?;
-    Ok(Reported::new(id, Status::Running, true).answer())
-}
-
-/// Reports that a run has ended. Without an exit code, signal, limit or error message it has passed. The body is as of
-/// `/api/v1/failures`.
-#[utoipa::path(post, path = "/api/v1/experiments/{id}/end", tag = "report", params(("id" = String, Path)),
-    request_body = Report, responses((status = 201, body = Reported), (status = 200, body = Reported, description = "known already"),
-        (status = 409, description = "it has ended otherwise")))]
-async fn end(State(desk): State<Desk>, Place(id): Place<String>, request: Request) -> Answer<Response> {
-    let experiment = desk.store().get(&id).await?;
-    let id = experiment.listed.id.clone();
-    let (mut report, log) = read(&desk, request).await?;
-    let (at, notes) = not_in_the_future(report.at)?;
-    if report.duration_seconds.is_none() {
-        let ran = at.duration_since(experiment.listed.started_at).as_secs_f64();
-        report.duration_seconds = Some(ran.max(0.0));
-    }
-    report.experiment_type = Some(experiment.listed.experiment_type.clone());
-    let mut autopsy = report.autopsy(log)?;
-    autopsy.command = experiment.listed.command.clone();
-    let passed =
-        autopsy.exit.as_ref().is_none_or(coroner_diagnosis::Exit::succeeded) && autopsy.error.is_none();
-    let status = if passed { Status::Passed } else { Status::Failed };
-    let kept = autopsy.kept.clone();
-    let found = match passed {
-        true => None,
-        false => Some(autopsy.examine(&desk, Some(id.to_string())).await?),
-    };
-    let outcome = Outcome {
-        status,
-        exit: found.as_ref().map_or(experiment.exit.clone(), |found| found.autopsy.exit.clone()),
-        ended_at: at,
-        reason: found.as_ref().and_then(crate::autopsy::Found::reason),
-        log: kept.clone(),
-        diagnosis: found.as_ref().map(|found| found.diagnosis.clone()),
-    };
-    let known = match desk.store().finish(&id, outcome).await {
-        Ok(()) => false,
-        // a client that did not hear the answer says it again
-        Err(Error::AlreadyFinished { .. }) if is_the_same(&experiment, status, kept.as_ref()) => true,
-        Err(e) => return Err(e.into()),
-    };
-    if passed {
-        desk.baselines().forget();
-    }
-    if let Some(found) = &found {
-        found.keep_code(&desk, &id).await?;
-    }
-    desk.figures().reported();
-    let mut answer = Reported { notes, ..Reported::new(&id, status, known) };
-    answer.diagnosis = found.map(|found| found.explained_later(&desk, id));
-    Ok(answer.answer())
-}
-
-fn is_the_same(known: &coroner_store::Experiment, status: Status, log: Option<&coroner_store::Log>) -> bool {
-    let log = log.and_then(|log| log.facts()).map(|facts| facts.id);
-    known.listed.status == status && known.listed.log == log
 }

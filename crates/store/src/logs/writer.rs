@@ -53,6 +53,13 @@ impl LogWriter {
         Self { partial: folder.partial(&name), belongs_to_experiment: false, thread: None, lost: 0 }
     }
 
+    /// A log that belongs to no store yet: it goes to this file, which stays whatever becomes of us, and can be read up to a
+    /// point not long before. What a spool holds.
+    #[must_use]
+    pub fn to_file(path: PathBuf) -> Self {
+        Self { partial: path, belongs_to_experiment: true, thread: None, lost: 0 }
+    }
+
     /// The log is complete. A log without a byte is no log.
     pub async fn finish(mut self) -> Log {
         match self.close() {
