@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use coroner_diagnosis::{Capture, Diagnosis, RuleSet, bytes, conclude, seconds};
 use coroner_server::{Desk, Section, Settings};
-use coroner_store::{Error, Location, Role, Store};
+use coroner_store::{Role, Store};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -21,10 +21,6 @@ use crate::run::close_orphans;
 use crate::traces::{self, Recorder};
 
 pub(crate) fn serve(args: &ServeArgs, context: &Context) -> Result<u8, Failed> {
-    // said at once, and not by each page
-    if matches!(context.store_url().parse(), Ok(Location::DynamoDb(_))) {
-        return Err(Error::NotHere { what: "what the dashboard shows" }.into());
-    }
     take_all_handles();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

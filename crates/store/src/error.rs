@@ -36,12 +36,6 @@ pub enum Error {
         /// Why, and what to do.
         trouble: crate::TableTrouble,
     },
-    /// What this kind of store can't do yet.
-    #[error("{what} is not there yet where experiments are kept in DynamoDB; use --store sqlite:PATH for it")]
-    NotHere {
-        /// What was asked for.
-        what: &'static str,
-    },
     /// The folder or file can't be made or opened.
     #[error(
         "can't open the store {path}: {source}; check that the folder exists and may be written, or give another place with --store sqlite:PATH"
@@ -235,7 +229,6 @@ impl Error {
             self,
             Self::Url { .. }
                 | Self::NotInThisBuild { .. }
-                | Self::NotHere { .. }
                 | Self::NoLog { .. }
                 | Self::NotFound { .. }
                 | Self::Ambiguous { .. }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use coroner_diagnosis::UnknownWord;
+use coroner_diagnosis::{Diagnosis, UnknownWord};
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Listed, PassedAfter};
 
@@ -12,10 +13,11 @@ use crate::{Error, Listed, PassedAfter};
 pub const TREND_DAYS: usize = 14;
 
 /// What people decided about a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupState {
     /// Somebody should look at it.
+    #[default]
     Open,
     /// Known, and not worth a word, for a time or for good.
     Muted,
@@ -167,7 +169,7 @@ pub enum Decision {
 }
 
 /// What somebody says that failures of a signature are. What is absent stays as it was judged.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ruling {
     /// What kind of failure.
     pub category: Option<coroner_diagnosis::Category>,
@@ -179,6 +181,26 @@ pub struct Ruling {
     pub cause: Option<String>,
     /// What to change.
     pub fix: Option<String>,
+}
+
+impl Ruling {
+    /// The diagnosis with a person's word in it. What the rules said stays beside it.
+    pub(crate) fn over(&self, mut diagnosis: Diagnosis) -> Diagnosis {
+        diagnosis.failure_category = self.category.unwrap_or(diagnosis.failure_category);
+        diagnosis.severity = self.severity.unwrap_or(diagnosis.severity);
+        diagnosis.origin = self.origin.unwrap_or(diagnosis.origin);
+        diagnosis.root_cause = self.cause.clone().unwrap_or(diagnosis.root_cause);
+        diagnosis.fix_suggestion = self.fix.clone().unwrap_or(diagnosis.fix_suggestion);
+        diagnosis.provenance.source = coroner_diagnosis::Said::Human;
+        diagnosis
+    }
+}
+
+/// The signature of those failures of another whose cause holds these words, in small letters.
+pub(crate) fn part_named(signature: &str, words: &str) -> String {
+    let hash = Sha256::digest(words.as_bytes());
+    let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{signature}+{hex}")
 }
 
 /// A person's word on a signature: it decides for all failures of it that come after, until it is taken back.
@@ -236,6 +258,18 @@ pub struct Said {
     pub root_cause: String,
     /// What to change.
     pub fix_suggestion: String,
+}
+
+impl Said {
+    pub(crate) fn of(diagnosis: &Diagnosis) -> Self {
+        Self {
+            category: diagnosis.failure_category,
+            severity: diagnosis.severity,
+            origin: diagnosis.origin,
+            root_cause: diagnosis.root_cause.clone(),
+            fix_suggestion: diagnosis.fix_suggestion.clone(),
+        }
+    }
 }
 
 /// What came of holding a correction against the past.

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::rig::{Home, text};
+use crate::serve::Serving;
 
 /// The binary, with the AWS configuration of nobody but these variables.
 fn coroner(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> Command {
@@ -96,9 +97,19 @@ fn a_failure_is_kept_in_a_table_and_found_again() {
     assert!(status == Some(0) && stdout.contains("yaml"), "{stdout}{stderr}");
     let (status, stdout, stderr) = run(&["doctor"]);
     assert!(stdout.contains(&store) && stdout.contains("1 experiment"), "{status:?} {stdout}{stderr}");
-    // what is not there yet says so
-    for words in [&["user", "list"][..], &["serve", "--listen", "127.0.0.1:0"]] {
-        let (status, _, stderr) = run(words);
-        assert!(status == Some(2) && stderr.contains("--store sqlite:PATH"), "{words:?}: {stderr}");
+    // and the desk over it
+    assert!(run(&["user", "list"]).0 == Some(0));
+    let desk = Serving::start_with(&home, &["--store", &store, "--listen", "127.0.0.1:0"], &variables);
+    let json = "content-type: application/json\r\n";
+    let body = "{\"experiment_id\": \"far\", \"logs\": \"MemoryError\\n\"}";
+    let told = desk.ask("POST /api/v1/failures", json, body);
+    assert!(told.starts_with("HTTP/1.1 201") && told.contains("resource_error"), "{told}");
+    for (page, shows) in
+        [("/", "yaml"), ("/experiments", "far"), ("/groups", "yaml"), ("/statistics", "import_error")]
+    {
+        let shown = desk.ask(&format!("GET {page}"), "", "");
+        assert!(shown.starts_with("HTTP/1.1 200") && shown.contains(shows), "{page}: {shown}");
     }
+    assert_eq!(desk.end(), 0);
+    assert!(run(&["show", "far"]).1.contains("resource_error"));
 }

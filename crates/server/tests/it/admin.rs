@@ -67,7 +67,7 @@ pub(crate) async fn failed(store: &Store, id: &str, seconds: i64, category: Cate
 }
 
 #[tokio::test]
-async fn experiments_have_the_contracts_shape_and_nothing_else() {
+pub(crate) async fn experiments_have_the_contracts_shape_and_nothing_else() {
     let rig = Rig::open().await;
     failed(&rig.store, "real_exp_1760667123", 0, Category::ValidationError).await;
     let mut page = rig.get("/admin/experiments").await.json();
@@ -93,7 +93,7 @@ async fn experiments_have_the_contracts_shape_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn filters_cursor_and_search() {
+pub(crate) async fn filters_cursor_and_search() {
     let rig = Rig::open().await;
     for i in 0..7 {
         let category = if i % 2 == 0 { Category::Timeout } else { Category::ImportError };

@@ -66,7 +66,7 @@ async fn telling(address: &str) -> Rig {
 }
 
 #[tokio::test]
-async fn what_is_reported_is_told_and_the_desk_says_so() {
+pub(crate) async fn what_is_reported_is_told_and_the_desk_says_so() {
     let (address, mut told) = receiver().await;
     let rig = telling(&address).await;
     // the desk watches from its first second on; what it has missed by then is nobody's news

@@ -29,7 +29,7 @@ async fn with(rig: &Rig, method: &str, path: &str, token: &str, body: &str) -> A
 }
 
 #[tokio::test]
-async fn each_may_do_what_its_scope_says() {
+pub(crate) async fn each_may_do_what_its_scope_says() {
     let (rig, [report, read, admin]) = asking().await;
     let failure = json!({"error_message": "MemoryError", "experiment_id": "a"}).to_string();
     let cases = [
@@ -79,7 +79,7 @@ async fn each_may_do_what_its_scope_says() {
 }
 
 #[tokio::test]
-async fn the_originals_login_works_with_and_without_a_second_factor() {
+pub(crate) async fn the_originals_login_works_with_and_without_a_second_factor() {
     let (rig, _) = asking().await;
     let login = json!({"username": "ada", "password": "correct horse"});
     let answer = rig.post("/admin/login", &login).await.json();
@@ -124,7 +124,7 @@ fn code(secret: &[u8], seconds: i64) -> String {
 }
 
 #[tokio::test]
-async fn a_browser_logs_in_by_a_form_and_other_sites_can_do_nothing() {
+pub(crate) async fn a_browser_logs_in_by_a_form_and_other_sites_can_do_nothing() {
     let (rig, _) = asking().await;
     let form = "content-type: application/x-www-form-urlencoded\r\n";
     let wrong = rig.call("POST", "/login", form, b"username=ada&password=x&next=/groups").await;

@@ -92,7 +92,7 @@ async fn bodies_that_are_wrong_are_named_and_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn an_id_with_another_content_is_another_attempt_and_loses_nothing() {
+pub(crate) async fn an_id_with_another_content_is_another_attempt_and_loses_nothing() {
     let rig = Rig::open().await;
     let report = async |log: &str, error: &str| {
         let body = json!({"experiment_id": "same", "logs": log, "error_message": error});
@@ -117,7 +117,7 @@ async fn an_id_with_another_content_is_another_attempt_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn many_at_once_with_one_id_lose_nothing() {
+pub(crate) async fn many_at_once_with_one_id_lose_nothing() {
     let rig = Rig::open().await;
     let report = async |i: usize| {
         let body = json!({"experiment_id": "same", "logs": format!("worker {i}\nMemoryError\n")});

@@ -45,7 +45,7 @@ async fn browser(test: &str, rig: &Rig) -> Option<Browser> {
 }
 
 #[tokio::test]
-async fn from_the_table_to_the_evidence() {
+pub(crate) async fn from_the_table_to_the_evidence() {
     let (rig, numbers) = with_failures().await;
     let Some(browser) = browser("from_the_table_to_the_evidence", &rig).await else { return };
     browser.go("/experiments").await;
@@ -234,7 +234,7 @@ async fn a_hundred_thousand_lines_are_scrolled() {
 }
 
 #[tokio::test]
-async fn a_live_failure_arrives_and_is_corrected() {
+pub(crate) async fn a_live_failure_arrives_and_is_corrected() {
     let (rig, numbers) = with_failures().await;
     let test = "a_live_failure_arrives_and_is_corrected";
     let Some(browser) = browser(test, &rig).await else { return };
@@ -283,7 +283,7 @@ async fn a_live_failure_arrives_and_is_corrected() {
 }
 
 #[tokio::test]
-async fn whoever_signs_in_comes_where_they_wanted() {
+pub(crate) async fn whoever_signs_in_comes_where_they_wanted() {
     let rig = Rig::with(Settings { auth: true, ..Settings::default() }).await;
     let password = coroner_server::hash_password("correct horse").unwrap();
     assert!(

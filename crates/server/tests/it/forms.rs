@@ -81,7 +81,7 @@ fn shown_again(answer: &Answer, status: u16, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn people_are_added_changed_and_switched_off() {
+pub(crate) async fn people_are_added_changed_and_switched_off() {
     let rig = rig().await;
     let mut ada = signed_in(&rig, "ada").await;
     ada.looks_at("/settings").await;
@@ -122,7 +122,7 @@ async fn people_are_added_changed_and_switched_off() {
 }
 
 #[tokio::test]
-async fn a_token_is_told_once() {
+pub(crate) async fn a_token_is_told_once() {
     let rig = rig().await;
     let mut ada = signed_in(&rig, "ada").await;
     ada.looks_at("/settings").await;
@@ -188,7 +188,7 @@ async fn nobody_else_can_send_them_and_nothing_else_is_shown() {
 }
 
 #[tokio::test]
-async fn groups_are_corrected_looked_at_again_joined_and_split() {
+pub(crate) async fn groups_are_corrected_looked_at_again_joined_and_split() {
     let rig = rig().await;
     let mut ada = signed_in(&rig, "ada").await;
     for (i, error) in ["CUDA out of memory", "CUDA out of memory", "KeyError: 'lr'"].iter().enumerate() {
@@ -257,7 +257,7 @@ async fn groups_are_corrected_looked_at_again_joined_and_split() {
 }
 
 #[tokio::test]
-async fn a_rule_is_switched_off_and_on() {
+pub(crate) async fn a_rule_is_switched_off_and_on() {
     let rig = rig().await;
     let mut ada = signed_in(&rig, "ada").await;
     let report = async |id: &str| {

@@ -12,7 +12,7 @@ async fn report(rig: &Rig, id: &str, error: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_people_joined_is_listed_in_whole() {
+pub(crate) async fn what_people_joined_is_listed_in_whole() {
     let rig = Rig::open().await;
     let modules = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].map(|it| format!("{it}lib"));
     let mut lead = String::new();
@@ -45,7 +45,7 @@ async fn what_people_joined_is_listed_in_whole() {
 }
 
 #[tokio::test]
-async fn a_group_is_shown_decided_about_and_opens_again() {
+pub(crate) async fn a_group_is_shown_decided_about_and_opens_again() {
     let rig = Rig::open().await;
     report(&rig, "a", "ModuleNotFoundError: No module named 'scipy'").await;
     let second = report(&rig, "b", "ModuleNotFoundError: No module named 'scipy'").await;
@@ -98,7 +98,7 @@ async fn a_group_is_shown_decided_about_and_opens_again() {
 }
 
 #[tokio::test]
-async fn a_correction_counts_at_once_later_and_before_and_is_taken_back() {
+pub(crate) async fn a_correction_counts_at_once_later_and_before_and_is_taken_back() {
     let rig = Rig::open().await;
     report(&rig, "a", "weird: it broke").await;
     let before = report(&rig, "b", "weird: it broke").await;

@@ -42,7 +42,7 @@ impl Watcher {
 }
 
 #[tokio::test]
-async fn what_happens_is_seen_whoever_writes_it() {
+pub(crate) async fn what_happens_is_seen_whoever_writes_it() {
     let rig = Rig::open().await;
     let mut watchers = Vec::new();
     for _ in 0..20 {

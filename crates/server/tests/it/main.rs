@@ -16,6 +16,7 @@ mod fuzz;
 mod groups;
 mod limits;
 mod live;
+mod on_dynamodb;
 mod page;
 mod report;
 mod rig;

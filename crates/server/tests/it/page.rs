@@ -55,7 +55,7 @@ async fn page(rig: &Rig, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_table_shows_what_failed_and_why() {
+pub(crate) async fn the_table_shows_what_failed_and_why() {
     let rig = Rig::open().await;
     let empty = page(&rig, "/experiments").await;
     assert!(empty.text().contains("coroner run -- false"), "{empty}");
@@ -123,7 +123,7 @@ async fn text_from_outside_is_shown_and_never_run() {
 }
 
 #[tokio::test]
-async fn a_log_opens_at_the_cause() {
+pub(crate) async fn a_log_opens_at_the_cause() {
     let rig = Rig::open().await;
     let log: String = (1..=100_000).map(|n| format!("step {n}\n")).collect();
     let mut found = diagnosis("CUDA out of memory");

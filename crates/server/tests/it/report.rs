@@ -10,7 +10,7 @@ const LOG: &str = "step 1\nTraceback (most recent call last):\n  File \"train.py
                    import scipy\nModuleNotFoundError: No module named 'scipy'\n";
 
 #[tokio::test]
-async fn a_failure_is_reported_once_and_read_back() {
+pub(crate) async fn a_failure_is_reported_once_and_read_back() {
     let rig = Rig::open().await;
     let report = json!({
         "experiment_id": "exp <b>42</b>/ä", "experiment_type": "train", "logs": LOG, "exit_code": 1,
@@ -58,7 +58,7 @@ async fn a_failure_is_reported_once_and_read_back() {
 }
 
 #[tokio::test]
-async fn a_log_may_be_the_body_packed_or_not() {
+pub(crate) async fn a_log_may_be_the_body_packed_or_not() {
     let rig = Rig::open().await;
     // larger than what stands in the database, and than what is held of a log
     let filler = (0..200_000).map(|i| format!("line {i} of something that went well\n")).collect::<String>();
@@ -98,7 +98,7 @@ async fn a_log_may_be_the_body_packed_or_not() {
 }
 
 #[tokio::test]
-async fn a_run_starts_lives_and_ends() {
+pub(crate) async fn a_run_starts_lives_and_ends() {
     let rig = Rig::open().await;
     let start = json!({"experiment_id": "far", "experiment_type": "train", "command": "python train.py", "host": "gpu-07"});
     let first = rig.post("/api/v1/experiments", &start).await;
@@ -149,7 +149,7 @@ async fn a_run_starts_lives_and_ends() {
 }
 
 #[tokio::test]
-async fn the_code_of_a_failure_is_kept_without_secrets_and_its_failing_lines_are_marked() {
+pub(crate) async fn the_code_of_a_failure_is_kept_without_secrets_and_its_failing_lines_are_marked() {
     let rig = Rig::open().await;
     let code = "import os\nAPI_KEY = 'sk-ant-REDACTED'\nimport scipy\n";
     let report = json!({"experiment_id": "a", "logs": LOG, "exit_code": 1, "code": code});
@@ -169,7 +169,7 @@ async fn the_code_of_a_failure_is_kept_without_secrets_and_its_failing_lines_are
 }
 
 #[tokio::test]
-async fn everything_is_exported_and_nothing_becomes_syntax() {
+pub(crate) async fn everything_is_exported_and_nothing_becomes_syntax() {
     let rig = Rig::open().await;
     let evil = "<script>alert(1)</script> & \"quotes\", =1+1";
     for i in 0..3 {

@@ -79,8 +79,7 @@ impl Rig {
         alerts: impl FnOnce(Store) -> Option<coroner_server::alerts::Alerts>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("desk.db").display());
-        let store = Store::open(&url).await.unwrap();
+        let store = crate::on_dynamodb::or_in(folder.path()).await;
         settings.alerts = alerts(store.clone());
         let rules = Arc::new(Rules::built_in());
         let desk = Desk::new(store.clone(), rules, settings);

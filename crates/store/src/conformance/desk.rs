@@ -1,4 +1,4 @@
-//! What the desk keeps, on SQLite alone: groups, corrections, people, happenings.
+//! What the desk keeps, on SQLite and DynamoDB: groups, corrections, people, happenings.
 
 use std::time::Duration;
 
@@ -19,6 +19,15 @@ macro_rules! cases {
                 let (store, _folder) = crate::conformance::sqlite().await;
                 super::$case(&store).await;
                 store.close().await.unwrap();
+            })+
+        }
+
+        #[cfg(feature = "aws")]
+        mod on_dynamodb {
+            $(#[tokio::test] async fn $case() {
+                if let Some((store, _folder)) = crate::conformance::dynamo::store(stringify!($case)).await {
+                    super::$case(&store).await;
+                }
             })+
         }
 

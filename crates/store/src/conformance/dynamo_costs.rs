@@ -3,12 +3,14 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::given::{at, command, diagnosis, ended, log_of, new, saved};
 use super::{candidates, dynamo};
 use crate::dynamodb::{Dynamo, Used};
 use crate::{
-    CandidateOutcome, Outcome, Query, Scope, Sort, SortBy, Status, Store, TopOrder, TopQuery, Within,
+    By, CandidateOutcome, Decision, GroupQuery, Outcome, OverviewQuery, Query, Role, Ruling, Scope, Sort,
+    SortBy, Status, Step, Store, TokenScope, TopOrder, TopQuery, Within,
 };
 
 const DOCUMENT: &str = include_str!("../../../../docs/dynamodb.md");
@@ -85,7 +87,59 @@ async fn measure(store: &Store, backend: &Arc<Dynamo>, round: i64) -> Vec<(&'sta
     of!("a code that is known", store.begin_candidate(new("", "", "t", 9000), made));
     let failed = candidates::died("v1:known", 9001);
     of!("end of a candidate", store.finish_candidate(&id, failed, CandidateOutcome::default()));
+    desk(store, backend, &mut all, &known(store, round).await).await;
     all
+}
+
+/// One that failed for the known cause.
+async fn known(store: &Store, round: i64) -> crate::ExperimentId {
+    store.get(&format!("run-{round}")).await.unwrap().listed.id
+}
+
+/// What the desk asks and decides.
+async fn desk(
+    store: &Store,
+    backend: &Arc<Dynamo>,
+    all: &mut Vec<(&'static str, Used)>,
+    id: &crate::ExperimentId,
+) {
+    let (known, now) = ("v1:known", at(9002));
+    macro_rules! of {
+        ($what:literal, $work:expr) => {{
+            backend.used();
+            let done = $work.await.unwrap();
+            all.push(($what, backend.used()));
+            done
+        }};
+    }
+    of!("has anything changed", store.version());
+    let overview = OverviewQuery { days: 14, newest: 5, top: 5, running: 5 };
+    of!("the overview", store.overview(overview, now));
+    of!("a page of groups, of two", store.groups(GroupQuery::default(), now));
+    of!("one group", store.group(known, now));
+    of!("counts of fourteen days", store.series(at(-13 * 86_400), now, By::Category, Step::Day));
+    of!("a group is resolved", store.decide(known, Decision::Resolve, "ada", now));
+    of!("a group is opened", store.decide(known, Decision::Open, "ada", now));
+    let ruling = Ruling { fix: Some("Take less.".into()), ..Ruling::default() };
+    let correction = of!("a correction", store.correct(known, ruling, "ada", now, Some(id)));
+    of!("a correction that covered one, taken back", store.take_back(correction.id, "ada", now));
+    of!("a vote", store.vote(id, "ada", Some(true), now));
+    of!("votes", store.votes(id));
+    let far = store.begin(new("", "train", "python t.py", 9003)).await.unwrap();
+    of!("a run goes on, somebody says", store.beat(&far, now, Duration::from_secs(60)));
+    of!("of whom nothing was heard", store.unheard(now));
+    let latest = of!("the latest event", store.latest_happening());
+    of!("events since, none", store.happenings(latest, 200));
+    of!("events since, three", store.happenings(latest - 3, 200));
+    let (hour, moment) = (Duration::from_secs(3600), jiff::Timestamp::now());
+    let name = format!("ada-{}", id.number());
+    let hash = std::array::from_fn(|n| id.number().to_le_bytes()[n % 8]);
+    of!("a user is added", store.add_user(&name, Role::Admin, "$argon2id$1", moment));
+    of!("somebody logs in", store.begin_session(hash, &name, moment, moment + hour));
+    of!("a request with a session", store.session(hash, moment));
+    of!("a token is made", store.add_token(&name, TokenScope::Report, hash, "ada", moment));
+    of!("a request with a token", store.token(hash));
+    store.finish(&far, ended(Status::Passed, 9004)).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Key, Refused, n, number, s, text};
-use super::plan::{Plan, When, key, signature_partition};
+use super::plan::{Plan, When, key};
 use super::row::{Row, key_of, moment};
 use crate::backend::AlertBackend;
 use crate::{
-    AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, Error, MessageState,
-    NewMessage, OutboxMessage, RunId, TableTrouble, Tried,
+    AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, Error, GroupState,
+    MessageState, NewMessage, OutboxMessage, RunId, TableTrouble, Tried,
 };
 
 /// A round is settled in one transaction, which takes a hundred items: events, what counted them, and messages.
@@ -33,18 +33,17 @@ impl Dynamo {
     }
 
     async fn failure(&self, row: &Row, again: bool) -> Result<Option<AlertFailure>, Error> {
-        let Some(signature) = row.signature().map(str::to_owned) else { return Ok(None) };
-        let seen = self.table.get(signature_partition(&signature), "-").await?;
-        let first = seen.and_then(|item| number::<i64>(&item, "first"));
+        let Some(signature) = row.signature() else { return Ok(None) };
+        let Some(group) = self.standing(signature).await? else { return Ok(None) };
+        let began = moment(row.key).as_millisecond();
         let told = self.table.query(Ask::table(format!("VC#{}", row.number))).await?;
         let ended = row.ended_at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Ok(Some(AlertFailure {
             experiment: row.experiment(),
-            signature,
-            is_new: first == Some(moment(row.key).as_millisecond()),
-            // groups that people decide about are not here yet
-            reopened: false,
-            is_quiet: false,
+            signature: group.signature,
+            is_new: group.first == began,
+            reopened: group.reopened == Some(began) && group.state == GroupState::Open,
+            is_quiet: group.state != GroupState::Open,
             run: row.tested.as_ref().map(|it| RunId(it.run)),
             ended_at: ended.unwrap_or_else(|| moment(row.key)),
             again,

@@ -1,11 +1,12 @@
 //! Calls to one table: keys and values of ours on one side, the AWS SDK on the other. Whatever can come back in parts is
 //! read or written to its end here, what is refused for a moment is tried again, and every call is counted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
@@ -170,6 +171,8 @@ impl Table {
     /// Those of these that there are.
     pub(super) async fn get_all(&self, keys: &[Key]) -> Result<BTreeMap<Key, Item>, Error> {
         let mut found = BTreeMap::new();
+        // each is asked for once, however often it was named
+        let keys: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
         for some in keys.chunks(MOST_KEYS) {
             let mut left: Vec<Item> = some.iter().map(|key| self.key(key)).collect();
             let mut pause = FIRST_PAUSE;
@@ -279,6 +282,34 @@ impl Table {
             .await;
         self.count(sent.map_err(|e| self.told(&e))?.consumed_capacity());
         Ok(())
+    }
+
+    /// Puts it in the place of the version that was read; false if that is there no more.
+    pub(super) async fn put_over(&self, item: Item, version: u64) -> Result<bool, Error> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression("#v = :v")
+            .expression_attribute_names("#v", "v")
+            .expression_attribute_values(":v", n(version))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(answer) => {
+                self.count(answer.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => {
+                    self.count([]);
+                    Ok(false)
+                }
+                _ => Err(self.told(&error)),
+            },
+        }
     }
 
     pub(super) async fn delete(&self, pk: impl Into<String>, sk: impl Into<String>) -> Result<(), Error> {

@@ -62,6 +62,16 @@ fn ended(sums: BTreeMap<Words, [i64; 4]>) -> impl Iterator<Item = (Words, Taken)
 }
 
 pub(super) async fn costs(store: &Dynamo, within: &Within) -> Result<Costs, Error> {
+    let mut costs = amounts(store, within).await?;
+    let causes = causes(store, within).await?;
+    let lost =
+        causes.into_iter().filter(|(_, sums)| ended(sums.clone()).any(|(words, _)| words.status.failed()));
+    costs.signatures = lost.count() as u64;
+    Ok(costs)
+}
+
+/// The same, without how many causes there were.
+pub(super) async fn amounts(store: &Dynamo, within: &Within) -> Result<Costs, Error> {
     let scope = scope_of(within);
     let mut sums = BTreeMap::new();
     let items = match Span::of(within) {
@@ -80,10 +90,6 @@ pub(super) async fn costs(store: &Dynamo, within: &Within) -> Result<Costs, Erro
         let (category, origin) = (words.verdict.map(|it| it.0), words.verdict.map(|it| it.2));
         costs.add(words.status, category, origin, &taken);
     }
-    let causes = causes(store, within).await?;
-    let lost =
-        causes.into_iter().filter(|(_, sums)| ended(sums.clone()).any(|(words, _)| words.status.failed()));
-    costs.signatures = lost.count() as u64;
     Ok(costs)
 }
 

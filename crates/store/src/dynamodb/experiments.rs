@@ -1,15 +1,14 @@
 //! The life of an experiment's item: begun, ended, diagnosed, removed; each step is one transaction with all counters.
 
 use coroner_diagnosis::Diagnosis;
-use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
-use super::client::{Ask, Item, Key, Refused, n, number, s, text};
-use super::plan::{self, Plan, When, key, signature_partition};
-use super::row::{LogRef, Row, key_of, moment};
-use super::{Dynamo, logs};
+use super::Dynamo;
+use super::client::{Ask, Item, Key, Refused, number, s, text};
+use super::commit::{Turn, With};
+use super::plan::{self, Plan, When, key};
+use super::row::{LogRef, Row, key_of};
 use crate::logs::{Kept, Log};
-use crate::similarity;
 use crate::{
     CandidateOutcome, Error, ExperimentId, NewExperiment, Outcome, SavedAs, SavedFailure, Status,
     TableTrouble,
@@ -20,22 +19,7 @@ const TRIES: u32 = 30;
 /// So many attempts of an id are looked through for the same failure.
 const ATTEMPTS: usize = 100;
 
-/// What goes with a change of an experiment.
-#[derive(Default)]
-pub(super) struct With<'a> {
-    /// A log that it did not have before, and when it was written.
-    pub(super) log: Option<(&'a Kept, Timestamp)>,
-    /// What else is written in the same step.
-    pub(super) plan: Plan,
-}
-
 impl Dynamo {
-    /// The next of these numbers: they grow, and none is given twice.
-    pub(super) async fn next(&self, what: &str) -> Result<u64, Error> {
-        let now = self.table.add(&key("#", what), &[("value", 1)]).await?;
-        Ok(number(&now, "value").unwrap_or_default())
-    }
-
     pub(super) fn failed(&self, trouble: TableTrouble) -> Error {
         Error::Table { table: self.table.name.clone(), trouble }
     }
@@ -59,96 +43,6 @@ impl Dynamo {
         Ok(last.unwrap_or(0) + 1)
     }
 
-    /// Writes one change of one experiment.
-    pub(super) async fn commit(
-        &self,
-        before: Option<&(Row, u64)>,
-        after: Option<&Row>,
-        with: With<'_>,
-    ) -> Result<(), Refused> {
-        let mut plan = with.plan;
-        plan::change(&mut plan, &self.table.name, before, after, self.shard)?;
-        let old = before.map(|(row, _)| row);
-        let diagnosed = after.and_then(|row| row.diagnosis.as_ref().map(|d| (row, d)));
-        let diagnosed = diagnosed.filter(|(_, d)| old.and_then(Row::signature) != Some(&d.signature));
-        let had = old.and_then(|row| row.log.as_ref());
-        let has = after.and_then(|row| row.log.as_ref());
-        let changed_log = has.filter(|has| had.is_none_or(|had| had.id != has.id));
-        let event = after.and_then(|row| event(old, row));
-
-        let mut wanted: Vec<Key> = Vec::new();
-        wanted.extend(diagnosed.map(|(_, d)| key(signature_partition(&d.signature), "-")));
-        wanted.extend(changed_log.map(|log| key(format!("B#{}", log.id), "-")));
-        wanted.extend(event.map(|_| super::alerts::memory_key()));
-        let found = self.table.get_all(&wanted).await?;
-
-        if let Some((row, diagnosis)) = diagnosed {
-            let place = key(signature_partition(&diagnosis.signature), "-");
-            self.signature_seen(&mut plan, found.get(&place), place, row, diagnosis).await?;
-        }
-        if let (Some(log), Some((kept, at))) = (changed_log, with.log) {
-            let place = key(format!("B#{}", log.id), "-");
-            logs::refer(&mut plan, found.get(&place), place, kept, at, self.shard);
-        }
-        let removed_log = had.filter(|had| has.is_none_or(|has| has.id != had.id));
-        if let Some(log) = removed_log {
-            plan.add(key(format!("B#{}", log.id), "-"), "refs", -1);
-        }
-        if let (Some(what), Some(row)) = (event, after)
-            && found.contains_key(&super::alerts::memory_key())
-        {
-            super::alerts::notice(&mut plan, self.next("event").await?, what, row.number);
-        }
-        self.table.transact(plan.items(&self.table.name)?).await
-    }
-
-    /// A cause that was never seen is kept with its words; one that was seen later is known to be older.
-    async fn signature_seen(
-        &self,
-        plan: &mut Plan,
-        known: Option<&Item>,
-        place: Key,
-        row: &Row,
-        diagnosis: &Diagnosis,
-    ) -> Result<(), Error> {
-        let at = moment(row.key).as_millisecond();
-        match known {
-            Some(known) => {
-                let first = number::<i64>(known, "first").unwrap_or(i64::MAX);
-                if at < first {
-                    plan.set(place.clone(), "first", n(at));
-                    plan.only_when(place, When::Is("first", n(first)));
-                }
-            }
-            None => {
-                let words = similarity::words(&similarity::cause_text(diagnosis));
-                // before the cause itself: what nobody refers to is passed over
-                try_join_all(words.iter().map(|word| self.keep_word(word, &diagnosis.signature))).await?;
-                let item = Item::from([
-                    ("s".to_owned(), s(&diagnosis.signature)),
-                    ("first".to_owned(), n(at)),
-                    ("id".to_owned(), n(self.next("signature").await?)),
-                    ("words".to_owned(), s(words.into_iter().collect::<Vec<_>>().join(" "))),
-                ]);
-                plan.put(place, item, When::Absent);
-            }
-        }
-        Ok(())
-    }
-
-    async fn keep_word(&self, word: &str, signature: &str) -> Result<(), Error> {
-        let mut plan = Plan::default();
-        let partition = format!("K#{word}");
-        let item = Item::from([("s".to_owned(), s(signature))]);
-        plan.put(key(&partition, format!("s{}", plan::bounded(signature))), item, When::Absent);
-        plan.add(key(&partition, "#"), "count", 1);
-        match self.table.transact(plan.items(&self.table.name)?).await {
-            // it has it already
-            Ok(()) | Err(Refused::Condition) => Ok(()),
-            Err(Refused::Told(error)) => Err(error),
-        }
-    }
-
     /// A new row, under the next attempt of its name.
     pub(super) async fn insert<'a>(
         &self,
@@ -158,15 +52,30 @@ impl Dynamo {
     ) -> Result<Row, Error> {
         let given = id.is_some();
         let name = ExperimentId::name_for(id)?;
-        let number = self.next("number").await?;
+        let (number, mut turn) = self.next_number().await?;
+        let done =
+            self.inserted(given, |attempt| make(number, name.clone(), attempt), &name, with, &mut turn);
+        let done = done.await;
+        self.pass(turn).await;
+        done
+    }
+
+    async fn inserted<'a>(
+        &self,
+        given: bool,
+        make: impl Fn(u32) -> Row,
+        name: &str,
+        with: impl Fn(&Row) -> With<'a>,
+        turn: &mut Turn,
+    ) -> Result<Row, Error> {
         for _ in 0..TRIES {
             // a name that was just made is nobody else's
-            let attempt = if given { self.attempt(&name).await? } else { 1 };
-            let row = make(number, name.clone(), attempt);
-            self.add_words(None, &row).await?;
-            match self.commit(None, Some(&row), with(&row)).await {
-                Ok(()) => return Ok(row),
-                Err(Refused::Condition) => {}
+            let attempt = if given { self.attempt(name).await? } else { 1 };
+            let row = make(attempt);
+            let with = with(&row);
+            match self.commit(None, Some(row), with, turn).await {
+                Ok(Some(row)) => return Ok(row),
+                Ok(None) | Err(Refused::Condition) => {}
                 Err(Refused::Told(error)) => return Err(error),
             }
         }
@@ -181,17 +90,27 @@ impl Dynamo {
         with: impl Fn(&Row, &Row) -> With<'static>,
         log: Option<(&Kept, Timestamp)>,
     ) -> Result<(Row, Row), Error> {
+        let mut turn = Turn::default();
+        let done = self.mutated(id, to, with, log, &mut turn).await;
+        self.pass(turn).await;
+        done
+    }
+
+    async fn mutated(
+        &self,
+        id: &ExperimentId,
+        to: impl Fn(&Row) -> Result<Row, Error>,
+        with: impl Fn(&Row, &Row) -> With<'static>,
+        log: Option<(&Kept, Timestamp)>,
+        turn: &mut Turn,
+    ) -> Result<(Row, Row), Error> {
         for _ in 0..TRIES {
             let before = self.row_of(id).await?;
             let after = to(&before.0)?;
             let with = With { log, ..with(&before.0, &after) };
-            self.add_words(Some(&before.0), &after).await?;
-            match self.commit(Some(&before), Some(&after), with).await {
-                Ok(()) => {
-                    self.remove_words(&before.0, Some(&after)).await?;
-                    return Ok((before.0, after));
-                }
-                Err(Refused::Condition) => {}
+            match self.commit(Some(&before), Some(after), with, turn).await {
+                Ok(Some(after)) => return Ok((before.0, after)),
+                Ok(None) | Err(Refused::Condition) => {}
                 Err(Refused::Told(error)) => return Err(error),
             }
         }
@@ -285,8 +204,12 @@ impl Dynamo {
         for (before, after) in done.into_iter().rev() {
             let Ok(Some(now)) = self.row(after.number).await else { continue };
             // somebody has changed it since: it is his
-            if now.0 == after && self.commit(Some(&now), before.as_ref(), With::default()).await.is_ok() {
-                let _ = self.drop_log_of(&after, before.as_ref()).await;
+            if now.0 == after {
+                let mut turn = Turn::default();
+                if self.commit(Some(&now), before.clone(), With::default(), &mut turn).await.is_ok() {
+                    let _ = self.drop_log_of(&after, before.as_ref()).await;
+                }
+                self.pass(turn).await;
             }
         }
     }
@@ -296,7 +219,7 @@ impl Dynamo {
             if row.status == Status::Running {
                 return Err(Error::StillRunning { id: id.to_string() });
             }
-            Ok(Row { diagnosis: Some(diagnosis.clone()), ..row.clone() })
+            Ok(row.clone().judged(diagnosis.clone()))
         };
         self.mutate(id, to, |_, _| With::default(), None).await?;
         Ok(())
@@ -309,9 +232,10 @@ impl Dynamo {
         let (mut done, mut saved) = (Vec::new(), Vec::new());
         for failure in failures {
             match self.save_one(failure).await {
-                Ok((before, after)) => {
+                Ok((before, after, given)) => {
                     let replaced = before.is_some();
-                    saved.push(SavedAs { id: after.id(), replaced, corrected: None });
+                    let corrected = after.diagnosis.clone().filter(|settled| *settled != given);
+                    saved.push(SavedAs { id: after.id(), replaced, corrected: corrected.map(Box::new) });
                     done.push((before, after));
                 }
                 Err(error) => {
@@ -324,13 +248,13 @@ impl Dynamo {
     }
 
     /// The same id and the same log, or, where there is no log, the same signature, is the same failure, looked at again.
-    async fn save_one(&self, failure: SavedFailure) -> Result<(Option<Row>, Row), Error> {
+    async fn save_one(&self, failure: SavedFailure) -> Result<(Option<Row>, Row, Diagnosis), Error> {
         if let Some(name) = &failure.id
             && let Some(id) = self.same_failure(name, &failure).await?
         {
-            let to = |row: &Row| Ok(Row { diagnosis: Some(failure.diagnosis.clone()), ..row.clone() });
+            let to = |row: &Row| Ok(row.clone().judged(failure.diagnosis.clone()));
             let (before, after) = self.mutate(&id, to, |_, _| With::default(), None).await?;
-            return Ok((Some(before), after));
+            return Ok((Some(before), after, failure.diagnosis));
         }
         let (log, note) = self.adopted(failure.log.as_ref());
         let make = |number, name, attempt| {
@@ -349,24 +273,33 @@ impl Dynamo {
                 reason: failure.reason.clone(),
                 log: log.map(LogRef::of),
                 log_note: note.clone(),
-                diagnosis: Some(failure.diagnosis.clone()),
                 ..Row::new(number, name, attempt, new)
             }
+            .judged(failure.diagnosis.clone())
         };
         let with = |_: &Row| With { log: log.map(|kept| (kept, failure.at)), ..With::default() };
-        Ok((None, self.insert(failure.id.clone(), make, with).await?))
+        let row = self.insert(failure.id.clone(), make, with).await?;
+        Ok((None, row, failure.diagnosis))
     }
 
     async fn same_failure(&self, name: &str, failure: &SavedFailure) -> Result<Option<ExperimentId>, Error> {
         let attempts = self.table.query(Ask::table(format!("N#{name}")).newest(ATTEMPTS)).await?;
         let keys: Vec<_> = attempts.iter().filter_map(|item| number(item, "number")).map(key_of).collect();
         let log = failure.log.as_ref().and_then(Log::facts).map(|facts| facts.id);
+        let (mut signature, cause) = (failure.diagnosis.signature.clone(), &failure.diagnosis.root_cause);
+        if log.is_none()
+            && !keys.is_empty()
+            && let Some(part) =
+                self.cause(&signature).await?.and_then(|it| it.part_of(cause).map(str::to_owned))
+        {
+            signature = part;
+        }
         let mut rows = self.rows(&keys).await?;
         rows.sort_by_key(|row| std::cmp::Reverse(row.attempt));
         let same = rows.into_iter().find(|row| {
             let alike = match log {
                 Some(log) => row.log_id() == Some(log),
-                None => row.log.is_none() && row.signature() == Some(&failure.diagnosis.signature),
+                None => row.log.is_none() && row.signature() == Some(&signature),
             };
             row.status != Status::Running && alike
         });
@@ -382,16 +315,15 @@ impl Dynamo {
     pub(super) async fn removed(&self, row: (Row, u64)) -> Result<bool, Error> {
         let mut plan = Plan::default();
         super::lab::forget(&mut plan, &row.0);
-        let gone = row.0.clone();
-        match self.commit(Some(&row), None, With { plan, log: None }).await {
-            Ok(()) => {}
+        match self.commit(Some(&row), None, With { plan, log: None }, &mut Turn::default()).await {
+            Ok(_) => {}
             Err(Refused::Condition) => return Ok(false),
             Err(Refused::Told(error)) => return Err(error),
         }
-        self.remove_words(&gone, None).await?;
         for part in self.table.query(Ask::table(format!("D#{}", row.0.number))).await? {
             self.table.delete(format!("D#{}", row.0.number), text(&part, "sk").unwrap_or_default()).await?;
         }
+        self.forget_votes(row.0.number).await?;
         Ok(true)
     }
 }
@@ -411,21 +343,11 @@ impl Row {
         self.reason = outcome.reason.clone();
         self.log = log;
         self.log_note = note;
-        self.diagnosis = outcome.diagnosis.clone();
+        self.judge(outcome.diagnosis.clone());
     }
-}
 
-/// What alerts hear of a change: that a failure came to its end, or was judged anew.
-fn event(before: Option<&Row>, after: &Row) -> Option<&'static str> {
-    let judged = |row: &Row| {
-        row.diagnosis.as_ref().map(|d| (d.failure_category, d.severity, d.origin, d.signature.clone()))
-    };
-    let now = judged(after)?;
-    let Some(before) = before else { return (after.status != Status::Running).then_some("ended") };
-    match judged(before) {
-        _ if before.status != after.status => Some("ended"),
-        None => Some("ended"),
-        Some(then) if then != now => Some("diagnosed"),
-        Some(_) => None,
+    pub(super) fn judged(mut self, diagnosis: Diagnosis) -> Self {
+        self.judge(Some(diagnosis));
+        self
     }
 }

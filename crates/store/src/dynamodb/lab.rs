@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use super::client::{Ask, Item, Key, Refused, n, number, s, text};
-use super::experiments::With;
+use super::commit::With;
 use super::plan::{Plan, When, bounded, key};
 use super::row::{Named, Row, Tested, key_of, name_key, nanodollars};
 use super::{Dynamo, costs};
@@ -120,11 +120,7 @@ impl Dynamo {
         if after.state == RunState::Broken && before.state != RunState::Broken && self.wants_alerts().await? {
             super::alerts::notice(&mut plan, self.next("event").await?, "stopped", after.id.0);
         }
-        match self.table.transact(plan.items(&self.table.name)?).await {
-            Ok(()) => Ok(true),
-            Err(Refused::Condition) => Ok(false),
-            Err(Refused::Told(error)) => Err(error),
-        }
+        self.write(plan).await
     }
 
     /// Runs that somebody may still be at, or come back to after he was killed: nothing of them is removed.
@@ -157,7 +153,7 @@ impl Dynamo {
         Ok(())
     }
 
-    async fn keep_code(&self, number: u64, code: &[u8]) -> Result<(), Error> {
+    pub(super) async fn keep_code(&self, number: u64, code: &[u8]) -> Result<(), Error> {
         let packed = zstd::encode_all(code, LEVEL)
             .map_err(|e| Error::Code { id: number.to_string(), detail: e.to_string() })?;
         for (part, bytes) in packed.chunks(PART).enumerate() {
@@ -171,7 +167,7 @@ impl Dynamo {
         Ok(())
     }
 
-    async fn forget_code(&self, number: u64) -> Result<(), Error> {
+    pub(super) async fn forget_code(&self, number: u64) -> Result<(), Error> {
         for part in self.table.query(Ask::table(format!("D#{number}"))).await? {
             self.table.delete(format!("D#{number}"), text(&part, "sk").unwrap_or_default()).await?;
         }
@@ -230,7 +226,7 @@ impl Dynamo {
                 }
                 earlier = Some(row);
             }
-            let number = self.next("number").await?;
+            let (number, mut turn) = self.next_number().await?;
             self.keep_code(number, &candidate.code).await?;
             // another attempt of the same experiment
             let (name, attempt) = match &earlier {
@@ -280,9 +276,11 @@ impl Dynamo {
                 }
                 super::plan::change(&mut plan, &self.table.name, Some(before), Some(&replaced), self.shard)?;
             }
-            self.add_words(None, &row).await?;
-            match self.commit(None, Some(&row), With { plan, log: None }).await {
-                Ok(()) => return Ok(CandidateBegun::Begun(row.id())),
+            let id = row.id();
+            let begun = self.commit(None, Some(row), With { plan, log: None }, &mut turn).await;
+            self.pass(turn).await;
+            match begun {
+                Ok(_) => return Ok(CandidateBegun::Begun(id)),
                 // another was quicker, with the same code or the same name
                 Err(Refused::Condition) => self.forget_code(number).await?,
                 Err(Refused::Told(error)) => {
@@ -303,10 +301,9 @@ impl LabBackend for Dynamo {
         let mut plan = Plan::default();
         plan.put(run_key(id), run_item(&run)?, When::Absent);
         plan.put(key(format!("U#{}", bounded(&run.task)), run_key(id).1), Item::new(), When::Absent);
-        match self.table.transact(plan.items(&self.table.name)?).await {
-            Ok(()) => Ok(id),
-            Err(Refused::Condition) => Err(self.failed(TableTrouble::Throttled)),
-            Err(Refused::Told(error)) => Err(error),
+        match self.write(plan).await? {
+            true => Ok(id),
+            false => Err(self.failed(TableTrouble::Throttled)),
         }
     }
 

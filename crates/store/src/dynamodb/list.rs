@@ -356,9 +356,14 @@ impl Dynamo {
     }
 
     pub(super) async fn combinations_of(&self, signature: &str) -> Result<Vec<(Words, u64)>, Error> {
-        let items = self.table.query(Ask::table(signature_partition(signature))).await?;
+        let items = self.table.query(of_cause(signature)).await?;
         Ok(counted(items.iter(), ""))
     }
+}
+
+/// A cause and its counters, without what else stands beside them.
+pub(super) fn of_cause(signature: &str) -> Ask<'static> {
+    Ask::table(signature_partition(signature)).range(Range::Between("-".to_owned(), "9".to_owned()))
 }
 
 /// Counters that are spread over several items, together: only those that are not nothing.

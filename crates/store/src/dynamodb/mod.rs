@@ -1,10 +1,15 @@
 //! Experiments in one table of DynamoDB. Only this folder knows its keys: docs/dynamodb.md describes them.
 
 mod alerts;
+mod cause;
 mod client;
+mod commit;
+mod corrections;
 mod costs;
 mod desk;
 mod experiments;
+mod groups;
+mod happenings;
 mod lab;
 mod list;
 mod logs;
@@ -12,6 +17,7 @@ mod lookup;
 mod outbox;
 #[cfg(test)]
 mod parts;
+mod people;
 mod plan;
 mod prune;
 mod related;

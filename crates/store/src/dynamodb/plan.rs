@@ -77,6 +77,11 @@ impl Plan {
         }
     }
 
+    /// Whoever asks whether anything was written sees that something was.
+    pub(super) fn touch(&mut self, shard: u64) {
+        self.add(key(sums_partition("", shard), "a"), "v", 1);
+    }
+
     /// The condition of an update that is there already.
     pub(super) fn only_when(&mut self, key: Key, when: When) {
         let new = || Write::Update(BTreeMap::new(), BTreeMap::new(), When::Always);
@@ -221,6 +226,11 @@ pub(super) fn signature_partition(signature: &str) -> String {
     format!("G#{}", bounded(signature))
 }
 
+/// Those over whose diagnosis a correction stands.
+pub(super) fn overruled_partition(correction: i64) -> String {
+    format!("XO#{correction}")
+}
+
 /// Successes of a type, and of one command of it.
 pub(super) fn success_partitions(row: &Row) -> Vec<String> {
     let mut all = Vec::new();
@@ -273,8 +283,31 @@ fn count(plan: &mut Plan, row: &Row, by: i64, shard: u64) {
         }
     }
     if let Some(signature) = row.signature() {
-        plan.add(key(signature_partition(signature), shard.to_string()), code, by);
+        let cause = key(signature_partition(signature), shard.to_string());
+        plan.add(cause.clone(), code, by);
+        if row.status != Status::Running {
+            plan.add(cause.clone(), "us", by * row.wall().unwrap_or(0));
+            plan.add(cause, "nd", by * row.nanodollars());
+            let day = day_of(row);
+            plan.add(trend_key(signature, day, shard), format!("d{day}"), by);
+        }
     }
+}
+
+fn day_of(row: &Row) -> i64 {
+    moment(row.key).as_millisecond() / 86_400_000
+}
+
+/// Days of a cause stand together in so many, so that its last two weeks are in two of them.
+const DAYS: i64 = 16;
+
+/// The stretch of days that holds this one, of one cause; behind everything else that is kept of it.
+pub(super) fn trend_stretch(day: i64) -> String {
+    format!("t{:06}", day.max(0) / DAYS)
+}
+
+fn trend_key(signature: &str, day: i64, shard: u64) -> Key {
+    key(signature_partition(signature), format!("{}#{shard}", trend_stretch(day)))
 }
 
 /// From one state of an experiment to the next: nothing at first, nothing when it is removed.
@@ -285,6 +318,7 @@ pub(super) fn change(
     after: Option<&Row>,
     shard: u64,
 ) -> Result<(), Error> {
+    plan.touch(shard);
     if let Some((row, version)) = before {
         count(plan, row, -1, shard);
         if after.is_none() {
@@ -330,6 +364,9 @@ fn found_by(row: &Row) -> BTreeMap<Key, Item> {
         .collect();
     if let Some(log) = &row.log {
         all.insert(key(format!("B#{}", log.id), format!("E{}", row.number)), number());
+    }
+    if let Some(over) = &row.over {
+        all.insert(key(overruled_partition(over.correction), placed(row)), number());
     }
     if let Some(it) = &row.tested {
         all.insert(key(format!("Q#{}", it.run), format!("{:020}", row.number)), number());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Range, n, number, s, text};
-use super::experiments::With;
+use super::commit::With;
 use super::logs::aged;
 use super::plan::{SHARDS, bounded, key, successes_of_command, sums_partition};
 use super::row::{Row, SPREAD, command_hash, first_key, hex, key_of};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Range, number, text};
-use super::list::counted;
+use super::list::{counted, of_cause};
 use super::plan::{
     SHARDS, key, signature_partition, span, successes_of_command, successes_of_type, sums_partition,
 };
@@ -83,7 +83,7 @@ impl Dynamo {
     }
 
     pub(super) async fn stats(&self, signature: &str) -> Result<Option<SignatureStats>, Error> {
-        let items = self.table.query(Ask::table(signature_partition(signature))).await?;
+        let items = self.table.query(of_cause(signature)).await?;
         let Some(first) = items.iter().find_map(|item| number::<i64>(item, "first")) else { return Ok(None) };
         let count = counted(items.iter(), "").iter().map(|(_, count)| count).sum();
         let recent = self.newest_of(signature, RECENT).await?;

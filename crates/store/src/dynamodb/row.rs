@@ -104,6 +104,13 @@ impl Tested {
     }
 }
 
+/// A diagnosis as it was before a person's word took its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Over {
+    pub(super) correction: i64,
+    pub(super) diagnosis: Diagnosis,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) number: u64,
@@ -124,6 +131,11 @@ pub(super) struct Row {
     pub(super) diagnosis: Option<Diagnosis>,
     #[serde(default)]
     pub(super) tested: Option<Tested>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) over: Option<Over>,
+    /// The diagnosis is as somebody gave it: what people said of its cause has still to be laid over it.
+    #[serde(skip)]
+    pub(super) is_given: bool,
 }
 
 pub(super) fn key_of(number: u64) -> Key {
@@ -169,7 +181,20 @@ impl Row {
             log_note: None,
             diagnosis: None,
             tested: None,
+            over: None,
+            is_given: false,
         }
+    }
+
+    /// Gives it another diagnosis.
+    pub(super) fn judge(&mut self, diagnosis: Option<Diagnosis>) {
+        self.is_given = diagnosis.is_some();
+        (self.diagnosis, self.over) = (diagnosis, None);
+    }
+
+    /// The diagnosis before any person's word.
+    pub(super) fn original(&self) -> Option<&Diagnosis> {
+        self.over.as_ref().map(|over| &over.diagnosis).or(self.diagnosis.as_ref())
     }
 
     pub(super) fn id(&self) -> ExperimentId {

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Key, Range, n, number, s, text};
-use super::plan::{key, placed};
+use super::plan::{bounded, key, placed};
 use super::row::Row;
 use crate::order::{Cursor, category_rank, severity_rank};
 use crate::query::{self, SORTED, is_beginning, shortened};
@@ -31,7 +31,10 @@ const LONGEST: usize = 80;
 /// So many words are remembered to have an entry in the list of words.
 const REMEMBERED: usize = 50_000;
 
-/// Words that have an entry among those that begin alike, as far as this process knows.
+/// Where the types of experiments are listed.
+pub(super) const TYPES: &str = "T";
+
+/// Words that have an entry among those that begin alike, and types that are listed, as far as this process knows.
 #[derive(Default)]
 pub(super) struct Known(Mutex<HashSet<String>>);
 
@@ -112,6 +115,14 @@ impl Dynamo {
             known.clear();
         }
         let mut items = Vec::new();
+        // no word has a space in it
+        if !row.kind.is_empty() && known.insert(format!("the type {}", row.kind)) {
+            items.push(Item::from([
+                ("pk".to_owned(), s(TYPES)),
+                ("sk".to_owned(), s(bounded(&row.kind))),
+                ("type".to_owned(), s(&row.kind)),
+            ]));
+        }
         for word in words {
             items.push(Item::from([
                 ("pk".to_owned(), s(format!("W#{word}"))),

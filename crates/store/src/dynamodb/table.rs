@@ -25,7 +25,7 @@ const INDEXES: [(&str, &str, &str); 6] = [
     ("names", "n", "nk"),
 ];
 /// The version of what stands in the table.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 /// A table is made within a few seconds.
 const PATIENCE: u32 = 120;
 

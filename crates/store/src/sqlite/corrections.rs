@@ -108,17 +108,6 @@ fn one(conn: &Connection, id: i64) -> Result<Option<Correction>, Trouble> {
     Ok(conn.prepare_cached(&sql)?.query_row([id], correction).optional()?)
 }
 
-/// The diagnosis with a person's word in it. What the rules said stays beside it.
-pub(super) fn overruled(mut diagnosis: Diagnosis, ruling: &Ruling) -> Diagnosis {
-    diagnosis.failure_category = ruling.category.unwrap_or(diagnosis.failure_category);
-    diagnosis.severity = ruling.severity.unwrap_or(diagnosis.severity);
-    diagnosis.origin = ruling.origin.unwrap_or(diagnosis.origin);
-    diagnosis.root_cause = ruling.cause.clone().unwrap_or(diagnosis.root_cause);
-    diagnosis.fix_suggestion = ruling.fix.clone().unwrap_or(diagnosis.fix_suggestion);
-    diagnosis.provenance.source = Source::Human;
-    diagnosis
-}
-
 /// Notes that a person's word stands over this diagnosis, or that none does.
 pub(super) fn note(conn: &Connection, key: i64, over: Option<(i64, &Diagnosis)>) -> Result<(), Trouble> {
     match over {
@@ -140,16 +129,6 @@ pub(super) fn original(conn: &Connection, key: i64) -> Result<Option<Diagnosis>,
         "SELECT ifnull((SELECT record FROM overruled WHERE key = ?1), record) FROM diagnoses WHERE key = ?1";
     let record: Option<String> = conn.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
     Ok(record.and_then(|record| serde_json::from_str(&record).ok()))
-}
-
-fn said(diagnosis: &Diagnosis) -> Said {
-    Said {
-        category: diagnosis.failure_category,
-        severity: diagnosis.severity,
-        origin: diagnosis.origin,
-        root_cause: diagnosis.root_cause.clone(),
-        fix_suggestion: diagnosis.fix_suggestion.clone(),
-    }
 }
 
 /// Holds a correction against some failures, from the newest back; where to go on, if there may be more.
@@ -178,7 +157,7 @@ pub(super) fn replay(
             conn.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
         let now: Option<Diagnosis> = record.and_then(|record| serde_json::from_str(&record).ok());
         let (Some(now), Some(original)) = (now, original(conn, key)?) else { continue };
-        let (from, to) = (said(&now), said(&overruled(original.clone(), &correction.ruling)));
+        let (from, to) = (Said::of(&now), Said::of(&correction.ruling.over(original.clone())));
         if from == to && now.provenance.source == Source::Human {
             continue;
         }

@@ -364,7 +364,7 @@ fn settle(conn: &Connection, key: i64, diagnosis: Option<&Diagnosis>) -> Result<
         let correction = corrections::in_force(conn, id)?;
         corrections::note(conn, key, correction.as_ref().map(|it| (it.id, &*d)))?;
         if let Some(correction) = correction {
-            *d = corrections::overruled(d.clone(), &correction.ruling);
+            *d = correction.ruling.over(d.clone());
             changed = true;
         }
         signature = Some(id);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
 use super::experiments::moment;
 use super::{Trouble, list, related};
+use crate::group::part_named;
 use crate::{Decision, Error, Group, GroupOrder, GroupPage, GroupQuery, GroupState, TREND_DAYS};
 
 /// So many signatures of one group are counted in its trend and cost; more were never joined by hand.
@@ -240,9 +240,7 @@ pub(super) fn split(
     now: Timestamp,
 ) -> Result<String, Trouble> {
     let id = known(conn, signature)?;
-    let hash = Sha256::digest(words.to_lowercase().as_bytes());
-    let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let part = format!("{signature}+{hex}");
+    let part = part_named(signature, &words.to_lowercase());
     conn.prepare_cached("INSERT OR IGNORE INTO splits VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
         id,
         words.to_lowercase(),

@@ -10,8 +10,8 @@ use aws_types::SdkConfig;
 use coroner_diagnosis::Diagnosis;
 use coroner_store::dynamodb::make_table;
 use coroner_store::{
-    CandidateBegun, CandidateOutcome, Cost, Feedback, Listed, NewCandidate, NewRun, Outcome, Owner, Query,
-    RunId, Running, Status, Store, Taken, Within,
+    CandidateBegun, CandidateOutcome, Cost, Feedback, GroupQuery, Listed, NewCandidate, NewRun, Outcome,
+    Owner, Query, RunId, Running, Status, Store, Taken, Within,
 };
 use jiff::Timestamp;
 
@@ -174,6 +174,36 @@ async fn whoever_is_killed_leaves_every_sum_right() {
     assert!((costs.lost.dollars - lost.dollars).abs() < 1e-9, "{costs:?}");
     for (signature, count) in causes {
         assert_eq!(store.signature_stats(signature).await.unwrap().unwrap().count, count, "{signature}");
+        let group = store.group(signature, Timestamp::now()).await.unwrap().unwrap();
+        assert_eq!((group.count, group.trend.iter().sum::<u64>()), (count, count), "{signature}");
+        let of_it = |it: &&Listed| it.analysis.as_ref().is_some_and(|it| it.signature == signature);
+        let wall = all.iter().filter(of_it).filter_map(|it| it.duration).sum::<Duration>();
+        assert_eq!(group.wall, wall, "{signature}");
+    }
+    let groups = store.groups(GroupQuery::default(), Timestamp::now()).await.unwrap().groups;
+    assert_eq!(groups.len(), 3, "none is missing from the list");
+    // whoever looks on hears of everything that was acknowledged, though some who took a number died with it
+    let mut heard = BTreeSet::new();
+    let (mut since, mut waited) = (0, false);
+    loop {
+        let some = store.happenings(since, 50).await.unwrap();
+        let Some(last) = some.last() else {
+            // those behind a number whose owner died come a little later
+            if since >= store.latest_happening().await.unwrap() && waited {
+                break;
+            }
+            waited = true;
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            continue;
+        };
+        since = last.id;
+        heard.extend(some.iter().map(|it| (it.what.as_str(), it.experiment.id.to_string())));
+    }
+    assert_eq!(store.latest_happening().await.unwrap(), since);
+    for line in &said {
+        if let ["ended", id] = line.split(' ').collect::<Vec<_>>()[..] {
+            assert!(heard.contains(&("ended", id.to_owned())), "{id}");
+        }
     }
     println!("{} experiments, {acknowledged} ends acknowledged", all.len());
 }
