@@ -15,6 +15,7 @@ mod run;
 mod serve;
 mod store;
 mod upkeep;
+mod worker;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use upkeep::{CompletionsArgs, DoctorArgs, ManArgs};
+pub(crate) use worker::WorkerArgs;
 
 /// Finds out why an experiment died: what kind of failure, whose fault, how bad, why, and what to change.
 #[derive(Debug, Parser)]
@@ -100,6 +102,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Test(TestArgs),
     Evolve(EvolveArgs),
+    Worker(WorkerArgs),
     Eval(EvalArgs),
     Rules(RulesArgs),
     Advice(AdviceArgs),
@@ -166,7 +169,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            37,
+            38,
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

@@ -5,6 +5,7 @@ mod git;
 mod model;
 mod page;
 mod voice;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use anyhow::{Context as _, anyhow};
 use coroner_diagnosis::{Capture, Diagnosis};
 use coroner_lab::advice::{Advice, DEFAULT_BUDGET, Known};
 use coroner_lab::attempt::Tester;
-use coroner_lab::evolve::{Evolution, Ground, Over, Settings, Summary, TaskBench, Versions, settings_of};
+use coroner_lab::evolve::{
+    Evolution, Ground, Over, QueueBench, Settings, Summary, TaskBench, Versions, settings_of,
+};
 use coroner_lab::propose::{Builtin, Errand, Hash, Proposer};
 use coroner_lab::sandbox::{Sandbox, Stop};
 use coroner_lab::task::{Machine, Task};
@@ -25,6 +28,7 @@ use crate::analyst::Analyst;
 use crate::args::{EvolveArgs, Format, Who};
 use crate::context::{Context, DONE, Failed, REPORTED};
 use voice::Voice;
+pub(crate) use worker::worker;
 
 /// What a shell takes for a program that was ended with Ctrl-C.
 const INTERRUPTED: u8 = 130;
@@ -34,16 +38,12 @@ const CAUSES: usize = 20;
 pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed> {
     let task = Task::load(&args.task).map_err(anyhow::Error::from)?;
     let baseline = seed(&task)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map(Arc::new)
-        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))?;
+    let runtime = runtime()?;
     let voice = Voice::new(context);
     if args.ablate {
         return ablate::ablate(args, context, task, &baseline, &runtime, &voice);
     }
+    let queue = args.queue.as_ref().map(|queue| worker::open(queue, None, context, &runtime)).transpose()?;
     let store = runtime.block_on(crate::storage::open(context))?;
     crate::run::close_orphans(&store, context, &runtime).iter().for_each(|note| context.note(note));
     let telling = crate::alerts::Telling::begin(context, &store, &runtime)?;
@@ -57,6 +57,15 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
     // a rule of the policy that has refused many is looked at itself
     let refusals = runtime.block_on(store.policy_refusals(None))?;
     bench.refused = std::sync::Mutex::new(refusals.into_iter().map(|it| (it.rule, it.candidates)).collect());
+    let afar = queue.as_ref().map(|queue| QueueBench {
+        queue: queue.as_ref(),
+        task: &tester.task().name,
+        store: store.clone(),
+        runtime: runtime.handle().clone(),
+        stop: stop.clone(),
+        diagnose: &explain,
+        near: &bench,
+    });
     let proposer = proposer(args, context, &tester, &store, &runtime)?;
     let errand = Arc::new(Errand::of(tester.task(), tester.policy()));
     let versions = versions_folder(args, context, tester.task());
@@ -75,7 +84,10 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
         errand,
         baseline,
         proposer: proposer.as_ref(),
-        bench: &bench,
+        bench: match &afar {
+            Some(afar) => afar,
+            None => &bench,
+        },
         hash: hash(&tester),
         versions: Some(Versions::new(versions.clone())),
         advice: &advice,
@@ -112,6 +124,15 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
         Over::Broken(_) | Over::Baseline(_) => REPORTED,
         Over::Done | Over::OverBudget(_) | Over::Exhausted(_) => DONE,
     })
+}
+
+fn runtime() -> Result<Arc<Runtime>, Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map(Arc::new)
+        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))
 }
 
 /// Until it is over, with signals on the way.

@@ -74,6 +74,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Test(args) => attempt::test(args, context),
         Command::Check(args) => check::check(context, args),
         Command::Evolve(args) => evolve::evolve(args, context),
+        Command::Worker(args) => evolve::worker(args, context),
         Command::Eval(args) => eval::eval(context, args),
         Command::Rules(args) => rulebook::rules_command(context, args),
         Command::Advice(args) => advice::advice(args, context),

@@ -65,6 +65,9 @@ pub(crate) fn command(args: &StoreArgs, context: &Context) -> Result<u8, Failed>
 }
 
 #[cfg(feature = "aws")]
+pub(crate) use remote::config as aws_config;
+
+#[cfg(feature = "aws")]
 mod remote {
     //! DynamoDB. The SDK reads the AWS configuration of this user and machine: variables, files, roles.
 
@@ -76,7 +79,7 @@ mod remote {
 
     use crate::context::Context;
 
-    async fn config() -> SdkConfig {
+    pub(crate) async fn config() -> SdkConfig {
         aws_config::defaults(BehaviorVersion::latest()).http_client(dynamodb::http_client()).load().await
     }
 

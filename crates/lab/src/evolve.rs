@@ -2,6 +2,7 @@
 //! failures back, and stops when what fails is not the candidates. Whatever ends it, it can be taken up again.
 
 mod ablation;
+mod afar;
 mod bench;
 mod breaker;
 mod brief;
@@ -24,12 +25,17 @@ use coroner_store::{ExperimentId, Feedback, Log, RunId, Status};
 use serde::{Deserialize, Serialize};
 
 pub use ablation::{Ablation, Lane, Mode, Spread, ablate};
+pub use afar::QueueBench;
 pub use bench::TaskBench;
 pub use breaker::Trip;
 pub use resume::settings_of;
 pub use run::{Evolution, Ground, Step};
 pub use summary::{Ancestor, Summary};
 pub use versions::{Versions, VersionsError};
+
+#[cfg(test)]
+pub(crate) use afar::owner as owner_in;
+pub(crate) use record::kept;
 
 /// What a run keeps to. Stored with it, so that it can be taken up again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +82,11 @@ pub trait Bench: Sync {
     /// A score so that more is better.
     fn rank(&self, score: f64) -> f64;
 
+    /// The queue on which candidates are put, if they are tested elsewhere: their ends are then in the store already.
+    fn queue(&self) -> Option<&str> {
+        None
+    }
+
     /// The name of the candidate's file in what it prints.
     fn code_name(&self) -> &str {
         "candidate.py"
@@ -96,7 +107,7 @@ pub struct Trial<'a> {
 }
 
 /// What another candidate measured.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its experiment's short number.
     pub number: u64,
@@ -137,6 +148,8 @@ pub struct Tested {
     pub refused_by: Vec<String>,
     /// Somebody stopped it: nothing is known of it.
     pub stopped: bool,
+    /// Whoever tested it has written its end into the store.
+    pub kept: bool,
 }
 
 impl Default for Tested {
@@ -156,6 +169,7 @@ impl Default for Tested {
             diagnosis: None,
             refused_by: Vec::new(),
             stopped: false,
+            kept: false,
         }
     }
 }

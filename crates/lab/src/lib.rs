@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod evolve;
 pub mod propose;
 pub mod quantity;
+pub mod queue;
 pub mod sandbox;
 pub mod screen;
 pub mod task;

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
 /// What only some crates may bring in: the knowledge that the design gives to one place.
 const ONLY: &[(&[&str], &[&str])] = &[
     (&["coroner-store"], &["rusqlite", "aws-sdk-dynamodb"]),
+    (&["coroner-lab"], &["aws-sdk-sqs"]),
     (&["coroner-llm"], &["hyper", "ureq"]),
     // models are asked, and webhooks called
     (&["coroner-llm", "coroner-server"], &["reqwest"]),

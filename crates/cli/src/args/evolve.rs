@@ -22,11 +22,12 @@ Exit status:
   0    done
   1    stopped, because what fails is not the candidates: the report says whose fault it is and what to do
   2    wrong use, or a task that can't be read; nothing was run
-  3    the store failed
+  3    the store or the queue failed
   130  ended with Ctrl-C
 
 Examples:
   coroner evolve examples/bare/task.toml --generations 100
+  coroner --store dynamodb:coroner-lab evolve task.toml --queue sqs:coroner-tests --workers 32
   coroner evolve task.toml --proposer model --every 10m --budget-dollars 5 --git
   coroner evolve task.toml --ablate --seeds 1..5 --generations 60 --format json")]
 pub(crate) struct EvolveArgs {
@@ -42,6 +43,10 @@ pub(crate) struct EvolveArgs {
     /// How many candidates are tested at once.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) workers: NonZeroUsize,
+    /// Have them tested by `coroner worker` on other hosts: put them on this queue (sqs:NAME, or sqs: and its whole address).
+    /// The store must be one that all share. With --workers: how many are under way at once.
+    #[arg(long, value_name = "URL", conflicts_with = "ablate")]
+    pub(crate) queue: Option<String>,
     /// Where the search's random numbers begin. Default: 1.
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

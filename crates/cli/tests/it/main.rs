@@ -23,3 +23,4 @@ mod serve;
 mod specimens;
 mod terminal;
 mod traces;
+mod worker;

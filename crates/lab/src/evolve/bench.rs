@@ -95,6 +95,7 @@ impl Bench for TaskBench<'_> {
             diagnosis: capture.map(|capture| (self.diagnose)(&capture, trial.id)),
             refused_by,
             stopped: it.stopped,
+            kept: false,
             improvement: it.improvement,
             metrics: it.metrics,
             held_out: it.held_out,

@@ -9,6 +9,7 @@ use coroner_store::{
 };
 use jiff::Timestamp;
 
+use super::afar::owner;
 use super::run::{Candidate, Evolution, Ground};
 use super::versions::Version;
 use super::{Event, EvolveError, Tested};
@@ -47,7 +48,7 @@ impl Evolution<'_> {
             experiment_type: self.ground.errand.task.clone(),
             command: CommandLine(vec!["coroner".to_owned(), "evolve".to_owned()]),
             cwd: String::new(),
-            owner: Owner::this_process(),
+            owner: self.ground.bench.queue().map_or_else(Owner::this_process, owner),
             started_at: Timestamp::now(),
         };
         let begun = self.ground.runtime.block_on(self.ground.store.begin_candidate(experiment, new))?;
@@ -74,32 +75,13 @@ impl Evolution<'_> {
     }
 
     pub(super) fn keep(&self, id: &ExperimentId, tested: &Tested, reason: &str) -> Result<(), EvolveError> {
-        let result = EvolutionResult {
-            status: tested.status,
-            adopted: tested.status == Status::Adopted,
-            reason: reason.to_owned(),
-            metrics: tested.metrics.clone(),
-            held_out: tested.held_out.clone(),
-            improvement: tested.improvement,
-            remarks: tested.remarks.clone(),
-            failure_analysis: tested.diagnosis.clone(),
-        };
-        let outcome = Outcome {
-            status: tested.status,
-            exit: tested.exit.clone(),
-            ended_at: Timestamp::now(),
-            reason: Some(reason.to_owned()),
-            log: tested.log.clone(),
-            diagnosis: tested.diagnosis.clone(),
-        };
-        let candidate = CandidateOutcome {
-            metrics: tested.metrics.clone(),
-            score: tested.score,
-            result: serde_json::to_value(&result).unwrap_or_default(),
-            refused_by: tested.refused_by.clone(),
-        };
+        let (outcome, candidate) = kept(tested, reason);
         let Ground { store, runtime, .. } = &self.ground;
-        Ok(runtime.block_on(store.finish_candidate(id, outcome, candidate))?)
+        match runtime.block_on(store.finish_candidate(id, outcome, candidate)) {
+            // a worker that had it from a queue was quicker
+            Err(coroner_store::Error::AlreadyFinished { .. }) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// It was stopped, so nothing is known of it: it is marked to be tested again, as one whose watcher died.
@@ -142,4 +124,33 @@ impl Evolution<'_> {
         (self.ground.adopted)(&path, id.number(), change);
         Ok(())
     }
+}
+
+/// What is kept of a test.
+pub(crate) fn kept(tested: &Tested, reason: &str) -> (Outcome, CandidateOutcome) {
+    let result = EvolutionResult {
+        status: tested.status,
+        adopted: tested.status == Status::Adopted,
+        reason: reason.to_owned(),
+        metrics: tested.metrics.clone(),
+        held_out: tested.held_out.clone(),
+        improvement: tested.improvement,
+        remarks: tested.remarks.clone(),
+        failure_analysis: tested.diagnosis.clone(),
+    };
+    let outcome = Outcome {
+        status: tested.status,
+        exit: tested.exit.clone(),
+        ended_at: Timestamp::now(),
+        reason: Some(reason.to_owned()),
+        log: tested.log.clone(),
+        diagnosis: tested.diagnosis.clone(),
+    };
+    let candidate = CandidateOutcome {
+        metrics: tested.metrics.clone(),
+        score: tested.score,
+        result: serde_json::to_value(&result).unwrap_or_default(),
+        refused_by: tested.refused_by.clone(),
+    };
+    (outcome, candidate)
 }

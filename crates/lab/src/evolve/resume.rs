@@ -7,6 +7,7 @@ use coroner_diagnosis::{Diagnosis, Origin};
 use coroner_store::{Candidate, NewRun, Owner, Run, Status};
 use jiff::Timestamp;
 
+use super::afar::is_in_a_queue;
 use super::population::SIZE;
 use super::run::{Evolution, Ground};
 use super::state::{Baseline, Seen, State};
@@ -64,7 +65,12 @@ impl<'a> Evolution<'a> {
             Arc::make_mut(&mut state.known).insert(it.code_hash.clone());
             state.dollars += it.proposal_cost.dollars;
             let is_baseline = it.proposer == TASK;
-            if is_baseline {
+            if it.status == Status::Running && self.is_elsewhere(it)? {
+                if is_baseline {
+                    state.baseline = Baseline::UnderWay;
+                }
+                state.awaited.push_back(it.id.clone());
+            } else if is_baseline {
                 state.baseline = if measured(it).is_some() { Baseline::There } else { Baseline::Wanted };
                 if state.baseline == Baseline::Wanted && !it.rerun {
                     let ids = std::slice::from_ref(&it.id);
@@ -97,6 +103,12 @@ impl<'a> Evolution<'a> {
             });
         }
         self.best_of(&mut state, &current, &ranks)
+    }
+
+    /// Is it tested by a worker on another host, or waits for one?
+    fn is_elsewhere(&self, it: &Candidate) -> Result<bool, EvolveError> {
+        let experiment = self.ground.runtime.block_on(self.ground.store.numbered(it.number))?;
+        Ok(experiment.owner.as_ref().is_some_and(is_in_a_queue))
     }
 
     /// What came of it; nothing if it has no end that says anything.

@@ -185,10 +185,11 @@ impl<'a> Evolution<'a> {
                 return Ok(Step::Over);
             }
         };
-        let counted = matches!(job, Job::Propose(_));
+        let counted = matches!(job, Job::Propose(_) | Job::Await(_));
         let result = match job {
             Job::Baseline => self.baseline(),
             Job::Again(id) => self.again(&id),
+            Job::Await(id) => self.wait_for(&id),
             Job::Propose(brief) => self.propose(&brief),
         };
         if counted {
@@ -245,14 +246,31 @@ impl<'a> Evolution<'a> {
     }
 
     fn again(&self, id: &ExperimentId) -> Result<(), EvolveError> {
+        // it has been paid once
+        match self.read(id)? {
+            Some(candidate) => self.test(&Candidate { again: true, ..candidate }),
+            None => Ok(()),
+        }
+    }
+
+    /// It was put on a queue before this process was there, and has no end yet.
+    fn wait_for(&self, id: &ExperimentId) -> Result<(), EvolveError> {
+        match self.read(id)? {
+            Some(candidate) => self.test_begun(&candidate, id),
+            None => Ok(()),
+        }
+    }
+
+    /// A candidate that has begun before, as the store has it.
+    fn read(&self, id: &ExperimentId) -> Result<Option<Candidate>, EvolveError> {
         let Ground { store, runtime, .. } = &self.ground;
         let code = runtime.block_on(store.candidate_code(id))?;
-        let Some(record) = runtime.block_on(store.candidate(id))? else { return Ok(()) };
+        let Some(record) = runtime.block_on(store.candidate(id))? else { return Ok(None) };
         let parent = {
             let state = self.state();
             record.candidate.parents.first().and_then(|p| state.population.find(p.number()).cloned())
         };
-        let candidate = Candidate {
+        Ok(Some(Candidate {
             code: String::from_utf8_lossy(&code).into_owned(),
             hash: record.candidate.code_hash,
             change: record.candidate.change,
@@ -261,11 +279,9 @@ impl<'a> Evolution<'a> {
             edits: Vec::new(),
             parent,
             repair: None,
-            // it has been paid once
             cost: Cost::default(),
-            again: true,
-        };
-        self.test(&candidate)
+            again: false,
+        }))
     }
 
     fn propose(&self, brief: &Brief) -> Result<(), EvolveError> {
@@ -339,11 +355,15 @@ impl<'a> Evolution<'a> {
 
     fn test(&self, it: &Candidate) -> Result<(), EvolveError> {
         let Some(id) = self.begin(it)? else { return Ok(()) };
+        self.test_begun(it, &id)
+    }
+
+    fn test_begun(&self, it: &Candidate, id: &ExperimentId) -> Result<(), EvolveError> {
         let best = self.state().best.clone();
         let parent = it.standing();
-        let trial = Trial { id: &id, code: &it.code, parent: parent.as_ref(), best: best.as_ref() };
+        let trial = Trial { id, code: &it.code, parent: parent.as_ref(), best: best.as_ref() };
         let tested = self.ground.bench.test(&trial);
-        self.finish(it, &id, tested, best.map(|best| best.number))
+        self.finish(it, id, tested, best.map(|best| best.number))
     }
 
     /// Keeps the end of it and learns from it: one candidate at a time, so that each is compared with the best. `than` is
@@ -356,10 +376,14 @@ impl<'a> Evolution<'a> {
         than: Option<u64>,
     ) -> Result<(), EvolveError> {
         if tested.stopped {
-            return self.lost(id, &tested);
+            // those who test it elsewhere go on
+            return if tested.kept { Ok(()) } else { self.lost(id, &tested) };
         }
         let mut state = self.state();
-        if tested.status == Status::Adopted && state.best.as_ref().map(|best| best.number) != than {
+        if !tested.kept
+            && tested.status == Status::Adopted
+            && state.best.as_ref().map(|best| best.number) != than
+        {
             let parent = it.standing();
             let best = state.best.as_ref();
             tested =
@@ -391,7 +415,9 @@ impl<'a> Evolution<'a> {
             Some(repeated) => format!("{}; {repeated}", tested.reason),
             None => tested.reason.clone(),
         };
-        self.keep(id, &tested, &reason)?;
+        if !tested.kept {
+            self.keep(id, &tested, &reason)?;
+        }
         state.dollars += diagnosis.as_ref().and_then(|d| d.cost_usd).unwrap_or(0.0);
         if status == Status::Adopted {
             let parents = it.parent.iter().map(|parent| parent.number).collect();

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) repairs: VecDeque<Repair>,
     /// Candidates that are to be tested again.
     pub(super) again: VecDeque<ExperimentId>,
+    /// Candidates that are tested elsewhere since before this process began.
+    pub(super) awaited: VecDeque<ExperimentId>,
     pub(super) breaker: Breaker,
     /// Experiments by their number, with their steps from the first.
     pub(super) ids: HashMap<u64, (ExperimentId, u32)>,
@@ -70,6 +72,7 @@ pub(super) struct Seen {
 pub(super) enum Job {
     Baseline,
     Again(ExperimentId),
+    Await(ExperimentId),
     Propose(Box<Brief>),
 }
 
@@ -112,6 +115,7 @@ impl State {
             known: Arc::default(),
             repairs: VecDeque::new(),
             again: VecDeque::new(),
+            awaited: VecDeque::new(),
             ids: HashMap::new(),
             seen: HashMap::new(),
             baseline: Baseline::Wanted,
@@ -130,6 +134,10 @@ impl State {
     pub(super) fn next(&mut self, errand: &Arc<Errand>, advice: &dyn Fn() -> String) -> Next {
         if self.over.is_some() {
             return Next::Over;
+        }
+        if let Some(id) = self.awaited.pop_front() {
+            self.under_way += 1;
+            return Next::Do(Job::Await(id));
         }
         match self.baseline {
             Baseline::Wanted => {
@@ -268,7 +276,8 @@ impl State {
             rank,
             remark: it.diagnosis.map(|diagnosis| diagnosis.root_cause.clone()),
         });
-        if it.status == Status::Adopted {
+        // of two that were better at the same moment, on two hosts, the better one is the best
+        if it.status == Status::Adopted && self.best.as_ref().is_none_or(|best| rank > best.rank) {
             self.best =
                 Some(Standing { number, metrics: it.metrics.clone(), held_out: it.held_out.clone(), rank });
             self.best_score = it.score;

@@ -1,0 +1,126 @@
+//! Work for many hosts: a queue of candidates to test, and who takes them from it.
+//!
+//! A queue only says that there is something to do, perhaps twice; what is true stands in the store. A candidate has begun there
+//! before it is put, and ends there once, by whoever is first: a worker that died, was too slow or was given the same again does no
+//! harm. The engine behind a [`Queue`] is somebody else's: SQS, or this process.
+
+mod local;
+#[cfg(feature = "aws")]
+pub mod sqs;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::evolve::Standing;
+
+pub use local::Local;
+pub use worker::{Worked, Worker, WorkerError};
+
+/// A candidate that is to be tested. Its code is in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The task.
+    pub task: String,
+    /// The experiment's short number.
+    pub experiment: u64,
+    /// What its parent measured.
+    #[serde(default)]
+    pub parent: Option<Standing>,
+    /// The best when it was put.
+    #[serde(default)]
+    pub best: Option<Standing>,
+}
+
+/// What was taken from a queue. It is ours for a while, and anybody's after that.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// What is to be done; or why that can't be read.
+    pub job: Result<Job, String>,
+    /// As the queue has it.
+    pub body: String,
+    /// How often it was taken, this time included.
+    pub times: u32,
+    /// By which the queue knows that it is ours.
+    pub receipt: String,
+}
+
+/// A queue of jobs, shared by hosts.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Its name, for messages.
+    fn name(&self) -> &str;
+
+    /// Adds a job.
+    async fn put(&self, job: &Job) -> Result<(), QueueError>;
+
+    /// Takes one, and waits so long for it. It is hidden from others for `hidden`.
+    async fn take(&self, wait: Duration, hidden: Duration) -> Result<Option<Held>, QueueError>;
+
+    /// Hides it for so long from now on; at once to be had by others if that is nothing.
+    async fn hide(&self, held: &Held, hidden: Duration) -> Result<(), QueueError>;
+
+    /// Removes it: it is done.
+    async fn done(&self, held: &Held) -> Result<(), QueueError>;
+
+    /// Removes it to the place of what can't be done, if the queue has one.
+    async fn bury(&self, held: &Held, why: &str) -> Result<(), QueueError>;
+
+    /// Some of what lies in that place, which stays there: the engine itself may have moved it.
+    async fn buried(&self) -> Result<Vec<Job>, QueueError>;
+}
+
+/// The queue failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the queue `{queue}` {trouble}")]
+pub struct QueueError {
+    /// Which.
+    pub queue: String,
+    /// What is wrong, and what to do.
+    pub trouble: QueueTrouble,
+}
+
+/// One for each thing that a person would do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueTrouble {
+    /// The address is none.
+    #[error("is no queue: {0}; write sqs:NAME, or sqs:https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")]
+    Address(String),
+    /// This build has no engine for it.
+    #[error("can't be used: this coroner was built without the feature `aws`")]
+    NotInThisBuild,
+    /// There is none of this name.
+    #[error(
+        "is not there, in this account and region; make it (aws sqs create-queue --queue-name NAME), or check AWS_REGION"
+    )]
+    Missing,
+    /// Nobody says who we are, or nobody of that name is known.
+    #[error(
+        "can't be used: no credentials that AWS takes ({0}); set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+         give the machine a role"
+    )]
+    Credentials(String),
+    /// They were good for a while.
+    #[error(
+        "can't be used: the credentials have expired; renew them (`aws sso login`, or new AWS_SESSION_TOKEN)"
+    )]
+    Expired,
+    /// Who we are may not.
+    #[error(
+        "can't be used: AWS does not allow it ({0}); docs/fleet.md lists the permissions that are needed"
+    )]
+    Forbidden(String),
+    /// It is not said where it is.
+    #[error("can't be used: no region is set; set AWS_REGION, or give the queue's whole address")]
+    NoRegion,
+    /// Nobody answers.
+    #[error("can't be reached ({0}); check the network, AWS_REGION and, if it is set, AWS_ENDPOINT_URL")]
+    Unreachable(String),
+    /// Anything else.
+    #[error("failed: {0}")]
+    Other(String),
+}
