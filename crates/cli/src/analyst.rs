@@ -338,6 +338,8 @@ fn credential(context: &Context, usual: &str, runtime: &Runtime) -> Option<Crede
         KeySource::File(path.clone())
     } else if let Some(entry) = &wanted.key_keyring {
         KeySource::Keyring { service: entry.service.clone(), user: entry.account.clone() }
+    } else if let Some(id) = &wanted.key_secret {
+        return Some(secret(id, usual, runtime));
     } else if context.env.text(usual).is_some() {
         from_env(usual)
     } else {
@@ -350,6 +352,19 @@ fn credential(context: &Context, usual: &str, runtime: &Runtime) -> Option<Crede
         context.note(warning);
     }
     Some(loaded.into())
+}
+
+/// A key that AWS keeps. It is fetched when it is needed; in JSON it has the name of its usual variable.
+#[cfg(feature = "aws")]
+fn secret(id: &str, field: &str, runtime: &Runtime) -> Credential {
+    let secret = coroner_llm::Secret::new(runtime.block_on(crate::storage::aws()), id, field);
+    Credential::Renewed(Arc::new(coroner_llm::RenewedKey::new(secret)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn secret(id: &str, _field: &str, _runtime: &Runtime) -> Credential {
+    let why = "this build of coroner knows nothing of AWS; build it with the feature `aws`".to_owned();
+    Credential::Missing(coroner_llm::KeyError::Keyring { place: format!("secret {id}"), why })
 }
 
 /// Replies and accounts in the store.

@@ -25,6 +25,8 @@ use coroner_store::{Sort, Status};
 
 pub(crate) use alerts::{AlertsArgs, AlertsCommand};
 pub(crate) use attempt::TestArgs;
+#[cfg(feature = "aws")]
+pub(crate) use bench::KeysArgs;
 pub(crate) use bench::{BenchArgs, BenchCommand, FillArgs};
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
@@ -35,7 +37,7 @@ pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
 pub(crate) use report::{ReportArgs, ReportCommand};
 pub(crate) use rules::{RulesArgs, RulesCommand};
 pub(crate) use run::RunArgs;
-pub(crate) use serve::ServeArgs;
+pub(crate) use serve::{LambdaArgs, ServeArgs};
 pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use upkeep::{CompletionsArgs, DoctorArgs, ManArgs};
 pub(crate) use worker::WorkerArgs;
@@ -108,6 +110,7 @@ pub(crate) enum Command {
     Advice(AdviceArgs),
     Stats(StatsArgs),
     Serve(ServeArgs),
+    Lambda(LambdaArgs),
     Alerts(AlertsArgs),
     User(UserArgs),
     Token(TokenArgs),
@@ -169,7 +172,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            38,
+            if cfg!(feature = "aws") { 40 } else { 39 },
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

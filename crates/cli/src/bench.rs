@@ -1,6 +1,8 @@
-//! `coroner bench fill`: a store full of invented experiments, to measure with.
+//! `coroner bench`: a store full of invented experiments, to measure with; and what they would write to DynamoDB.
 
 mod invent;
+#[cfg(feature = "aws")]
+mod keys;
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -33,13 +35,20 @@ const AHEAD: usize = 1;
 pub(crate) fn bench(args: &BenchArgs, context: &Context) -> Result<u8, Failed> {
     match &args.command {
         BenchCommand::Fill(args) => fill(args, context),
+        #[cfg(feature = "aws")]
+        BenchCommand::Keys(args) => keys::keys(args, context),
+    }
+}
+
+fn fits(args: &FillArgs) -> Result<(), Failed> {
+    match args.failures > args.experiments {
+        true => Err(Failed::Input(anyhow!("--failures is more than --experiments"))),
+        false => Ok(()),
     }
 }
 
 fn fill(args: &FillArgs, context: &Context) -> Result<u8, Failed> {
-    if args.failures > args.experiments {
-        return Err(Failed::Input(anyhow!("--failures is more than --experiments")));
-    }
+    fits(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -51,7 +60,8 @@ fn fill(args: &FillArgs, context: &Context) -> Result<u8, Failed> {
         let (done, begin) = so_far(&store, args).await?;
         let world = World::new(args, begin).map_err(anyhow::Error::new)?;
         let (settings, handle) = (analyst::settings(context), Handle::current());
-        let maker = Maker { world, rules, settings, store: store.clone(), handle };
+        let judge = Judge { world, rules, settings };
+        let maker = Maker { judge, store: store.clone(), handle };
         let chunks = maker.start(done, args.experiments);
         let bar = bar(context, args.experiments, done);
         let written = write(&store, &chunks, &bar).await;
@@ -107,11 +117,16 @@ fn bar(context: &Context, all: u64, done: u64) -> ProgressBar {
 /// Experiments in their order, with an end or, of those that still run, without.
 type Chunk = Vec<(NewExperiment, Option<Outcome>)>;
 
-/// What makes experiments, in as many threads as there are processors.
-struct Maker {
+/// What invents experiments and says why they failed.
+struct Judge {
     world: World,
     rules: RuleSet,
     settings: Settings,
+}
+
+/// What makes experiments, in as many threads as there are processors.
+struct Maker {
+    judge: Judge,
     store: Store,
     handle: Handle,
 }
@@ -140,8 +155,21 @@ impl Maker {
     }
 
     fn make(&self, index: u64) -> Result<(NewExperiment, Option<Outcome>), Failed> {
+        let (new, end) = self.judge.experiment(index);
+        let Some((mut outcome, log)) = end else { return Ok((new, None)) };
+        if !log.is_empty() {
+            let kept = self.handle.block_on(self.store.keep_log(std::io::Cursor::new(log)));
+            outcome.log = Some(kept.map_err(|e| Failed::Outside(anyhow!("a log can't be kept: {e}")))?);
+        }
+        Ok((new, Some(outcome)))
+    }
+}
+
+impl Judge {
+    /// With its end, if it has one: all but the log, and the log.
+    fn experiment(&self, index: u64) -> (NewExperiment, Option<(Outcome, Vec<u8>)>) {
         let Invented { new, end } = self.world.experiment(index);
-        let Some(Ended { status, exit, at, error, log, dollars }) = end else { return Ok((new, None)) };
+        let Some(Ended { status, exit, at, error, log, dollars }) = end else { return (new, None) };
         let diagnosis = (!status.succeeded()).then(|| {
             let mut reader = LogReader::new();
             reader.push(&log);
@@ -164,15 +192,8 @@ impl Maker {
             }
             diagnosis
         });
-        let log = match log.is_empty() {
-            true => None,
-            false => Some(
-                self.handle
-                    .block_on(self.store.keep_log(std::io::Cursor::new(log)))
-                    .map_err(|e| Failed::Outside(anyhow!("a log can't be kept: {e}")))?,
-            ),
-        };
-        Ok((new, Some(Outcome { status, exit, ended_at: at, reason: error, log, diagnosis })))
+        let outcome = Outcome { status, exit, ended_at: at, reason: error, log: None, diagnosis };
+        (new, Some((outcome, log)))
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct Model {
     pub(crate) key_env: Option<String>,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) key_keyring: Option<Keyring>,
+    pub(crate) key_secret: Option<String>,
     pub(crate) ask: Ask,
     #[serde(deserialize_with = "duration")]
     pub(crate) timeout: Duration,

@@ -17,6 +17,7 @@ mod eval;
 mod evolve;
 mod history;
 mod kept;
+mod lambda;
 mod list;
 mod manual;
 mod people;
@@ -84,6 +85,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Prune(args) => prune::command(args, context),
         Command::Store(args) => storage::command(args, context),
         Command::Serve(args) => serve::serve(args, context),
+        Command::Lambda(_) => lambda::lambda(context),
         Command::Alerts(args) => alerts::command(args, context),
         Command::User(args) => people::user(args, context),
         Command::Token(args) => people::token(args, context),

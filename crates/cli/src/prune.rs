@@ -45,7 +45,7 @@ pub(crate) fn prune(store: &Store, context: &Context, runtime: &Arc<Runtime>) ->
     Ok(runtime.block_on(store.prune(retention(context), Timestamp::now()))?)
 }
 
-fn retention(context: &Context) -> Retention {
+pub(crate) fn retention(context: &Context) -> Retention {
     let settings = &context.config.retention;
     Retention {
         max_age: Some(settings.experiments),

@@ -110,7 +110,7 @@ fn somebody_may(store: &Store, runtime: &Runtime, address: SocketAddr) -> Result
 }
 
 /// The configuration, as the settings page shows it. Where a key lies is named, never the key.
-fn sections(context: &Context) -> Vec<Section> {
+pub(crate) fn sections(context: &Context) -> Vec<Section> {
     let config = &context.config;
     let model = &config.model;
     let or = |value: &Option<String>, without: &str| value.clone().unwrap_or_else(|| without.to_owned());
@@ -170,7 +170,7 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// The rules and the model of the configuration, as the desk asks them.
-struct Judge(Analyst);
+pub(crate) struct Judge(pub(crate) Analyst);
 
 impl coroner_server::Analyst for Judge {
     fn diagnose(&self, capture: &Capture) -> Diagnosis {

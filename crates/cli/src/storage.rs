@@ -93,6 +93,12 @@ mod remote {
     }
 }
 
+/// What the AWS configuration of this user and machine says.
+#[cfg(feature = "aws")]
+pub(crate) async fn aws() -> aws_config::SdkConfig {
+    remote::config().await
+}
+
 #[cfg(not(feature = "aws"))]
 mod remote {
     //! DynamoDB, in a build without it.

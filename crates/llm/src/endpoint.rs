@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::complaint::{Called, Complaint};
 use crate::failure::{AskError, Stage};
-use crate::key::Credential;
+use crate::key::{ApiKey, Credential};
 use crate::quote;
 use crate::retry::Advice;
 
@@ -107,7 +107,7 @@ impl Endpoint {
 
     /// Does the key travel in the clear over a network?
     pub(crate) fn in_the_clear(&self) -> bool {
-        let keyed = matches!(self.credential, Credential::Key(_));
+        let keyed = matches!(self.credential, Credential::Key(_) | Credential::Renewed(_));
         keyed && self.ready().is_ok_and(|r| r.base.scheme() == "http" && !is_loopback(&r.base))
     }
 
@@ -115,17 +115,41 @@ impl Endpoint {
         self.ready.get_or_init(|| Ready::new(&self.base)).as_ref()
     }
 
-    fn secret(&self) -> Option<&str> {
+    /// The key to send, if one is needed.
+    async fn key(&self) -> Result<Option<ApiKey>, AskError> {
         match &self.credential {
-            Credential::Key(key) => Some(key.expose()),
-            Credential::NotNeeded | Credential::Missing(_) => None,
+            Credential::Key(key) => Ok(Some(key.clone())),
+            Credential::Renewed(key) => key.get().await.map(Some).map_err(AskError::NoKey),
+            Credential::NotNeeded => Ok(None),
+            Credential::Missing(error) => Err(AskError::NoKey(error.clone())),
         }
     }
 
-    /// Sends `call` once and gives the JSON of a 2xx answer.
+    /// Sends `call` and gives the JSON of a 2xx answer. A key that is refused and is another one by now is tried again.
     pub(crate) async fn send(&self, call: Call<'_>, deadline: Deadline) -> Result<Value, Failed> {
+        let late = |_| deadline.missed(Stage::Waiting);
+        let key = timeout_at(deadline.at, self.key()).await.map_err(late)??;
+        let failed = match self.send_once(&call, key.as_ref(), deadline).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if let (AskError::KeyRefused { .. }, Credential::Renewed(renewed), Some(refused)) =
+            (&failed.error, &self.credential, &key)
+            && let Ok(Some(other)) = timeout_at(deadline.at, renewed.instead_of(refused)).await
+        {
+            return self.send_once(&call, Some(&other), deadline).await;
+        }
+        Err(failed)
+    }
+
+    async fn send_once(
+        &self,
+        call: &Call<'_>,
+        key: Option<&ApiKey>,
+        deadline: Deadline,
+    ) -> Result<Value, Failed> {
         let ready = self.ready().map_err(Clone::clone)?;
-        let request = self.request(ready, &call)?;
+        let request = self.request(ready, call, key)?;
         let response = match timeout_at(deadline.at, request.send()).await {
             Err(_) => return Err(deadline.missed(Stage::Waiting)),
             Ok(Err(error)) => return Err(no_answer(&error, &ready.shown)),
@@ -141,15 +165,24 @@ impl Endpoint {
         let advice = Advice::read(status, &headers, jiff::Timestamp::now());
         // the status alone says enough when the words do not come
         let body = read(response, REFUSAL_LIMIT, deadline, &ready.shown).await.unwrap_or_default();
-        let called =
-            Called { endpoint: &ready.shown, path: call.path, model: call.model, secret: self.secret() };
+        let called = Called {
+            endpoint: &ready.shown,
+            path: call.path,
+            model: call.model,
+            secret: key.map(ApiKey::expose),
+        };
         let error = Complaint::read(&body).means(status, &headers, &called);
         // whatever the headers say, money does not come back by asking
         let advice = if matches!(error, AskError::SpendLimit { .. }) { Advice::Never } else { advice };
         Err(Failed { error, advice })
     }
 
-    fn request(&self, ready: &Ready, call: &Call<'_>) -> Result<reqwest::RequestBuilder, AskError> {
+    fn request(
+        &self,
+        ready: &Ready,
+        call: &Call<'_>,
+        key: Option<&ApiKey>,
+    ) -> Result<reqwest::RequestBuilder, AskError> {
         let mut url = ready.base.clone();
         let (path, query) = call.path.split_once('?').map_or((call.path, None), |(p, q)| (p, Some(q)));
         url.set_path(&format!("{}{path}", ready.base.path().trim_end_matches('/')));
@@ -160,19 +193,15 @@ impl Endpoint {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers.insert("accept", HeaderValue::from_static("application/json"));
-        match &self.credential {
-            Credential::Missing(error) => return Err(AskError::NoKey(error.clone())),
-            Credential::NotNeeded => {}
-            Credential::Key(key) => {
-                let (name, value) = match self.auth {
-                    Auth::ApiKeyHeader => ("x-api-key", key.expose().to_owned()),
-                    Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
-                };
-                let mut value = HeaderValue::from_str(&value)
-                    .map_err(|_| AskError::BadAddress { why: "the key does not fit a header".to_owned() })?;
-                value.set_sensitive(true);
-                headers.insert(name, value);
-            }
+        if let Some(key) = key {
+            let (name, value) = match self.auth {
+                Auth::ApiKeyHeader => ("x-api-key", key.expose().to_owned()),
+                Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
+            };
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| AskError::BadAddress { why: "the key does not fit a header".to_owned() })?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
         let request = ready.client.request(method, url);
         let request = match call.body {
@@ -209,7 +238,7 @@ impl Ready {
 
 /// A client that never follows a redirect (the key would go along) and takes the system's proxy, except to this
 /// machine. Without TLS no CA certificates are read: a bare container has none and needs none for that.
-fn client(base: &Url) -> reqwest::Result<Client> {
+pub(crate) fn client(base: &Url) -> reqwest::Result<Client> {
     // fails only if somebody has installed a provider already, which is as good
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()

@@ -1,9 +1,12 @@
 //! The key: where it comes from, and a value that nothing can print.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
 
 use crate::quote;
 
@@ -42,7 +45,7 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
-/// Where a key may come from. AWS Secrets Manager is not here yet.
+/// Where a key may come from that is read once. One that is fetched again and again is a [`RenewedKey`].
 #[derive(Clone)]
 pub enum KeySource {
     /// An environment variable. Only the command line reads the environment, so the value is handed in.
@@ -95,8 +98,77 @@ pub enum Credential {
     Key(ApiKey),
     /// None is needed: a model on this machine.
     NotNeeded,
+    /// A key that may be another one later.
+    Renewed(Arc<RenewedKey>),
     /// One is needed and can't be had; asking fails with this.
     Missing(KeyError),
+}
+
+/// Where a key is fetched from, each time anew.
+#[async_trait]
+pub trait FetchKey: Send + Sync {
+    /// Fetches it.
+    async fn fetch(&self) -> Result<ApiKey, KeyError>;
+}
+
+/// A key that is fetched when it is first needed, kept for a while, and fetched anew when the provider refuses it.
+pub struct RenewedKey {
+    from: Box<dyn FetchKey>,
+    keep: Duration,
+    kept: Mutex<Option<(ApiKey, Instant)>>,
+}
+
+impl std::fmt::Debug for RenewedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RenewedKey").field("keep", &self.keep).finish_non_exhaustive()
+    }
+}
+
+impl RenewedKey {
+    /// Kept for five minutes: whoever changes it is not waited for longer.
+    #[must_use]
+    pub fn new(from: impl FetchKey + 'static) -> Self {
+        Self::kept_for(from, Duration::from_secs(300))
+    }
+
+    /// Kept for so long.
+    #[must_use]
+    pub fn kept_for(from: impl FetchKey + 'static, keep: Duration) -> Self {
+        Self { from: Box::new(from), keep, kept: Mutex::default() }
+    }
+
+    /// The key. If it can't be fetched anew, the one that was good so far.
+    pub(crate) async fn get(&self) -> Result<ApiKey, KeyError> {
+        let mut kept = self.kept.lock().await;
+        if let Some((key, since)) = &*kept
+            && since.elapsed() < self.keep
+        {
+            return Ok(key.clone());
+        }
+        match (self.from.fetch().await, &mut *kept) {
+            (Ok(key), kept) => Ok(kept.insert((key, Instant::now())).0.clone()),
+            (Err(_), Some((key, since))) => {
+                *since = Instant::now();
+                Ok(key.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Another key than the one that was refused, if there is one now.
+    pub(crate) async fn instead_of(&self, refused: &ApiKey) -> Option<ApiKey> {
+        let mut kept = self.kept.lock().await;
+        // somebody else may have fetched it meanwhile
+        if let Some((key, _)) = &*kept
+            && key.expose() != refused.expose()
+        {
+            return Some(key.clone());
+        }
+        let key = self.from.fetch().await.ok()?;
+        let other = (key.expose() != refused.expose()).then(|| key.clone());
+        *kept = Some((key, Instant::now()));
+        other
+    }
 }
 
 impl From<Result<LoadedKey, KeyError>> for Credential {
@@ -146,6 +218,15 @@ pub enum KeyError {
         place: String,
         /// What was found out.
         why: String,
+    },
+    /// AWS Secrets Manager gives none.
+    #[cfg(feature = "aws")]
+    #[error("no key for the model from the secret {secret}: {why}")]
+    Secret {
+        /// Which secret.
+        secret: String,
+        /// Why not.
+        why: crate::secret::SecretTrouble,
     },
 }
 

@@ -22,13 +22,15 @@ mod probe;
 mod quote;
 mod retry;
 mod scripted;
+#[cfg(feature = "aws")]
+mod secret;
 
 pub use answer::{Answer, Ending, Usage};
 pub use anthropic::{ANTHROPIC_URL, Anthropic, CHEAP_MODEL, DEFAULT_MODEL};
 pub use asker::{Asker, Limits};
 pub use catalogue::{Lifecycle, ModelInfo};
 pub use failure::{AskError, Stage};
-pub use key::{ApiKey, Credential, KeyError, KeySource, LoadedKey};
+pub use key::{ApiKey, Credential, FetchKey, KeyError, KeySource, LoadedKey, RenewedKey};
 pub use ledger::{Ledger, LedgerError, MemoryLedger, ReplyKey, Spent};
 pub use model::Model;
 pub use openai::OpenAiCompatible;
@@ -38,3 +40,5 @@ pub use retry::Advice;
 pub use scripted::{ScriptError, Scripted, Step};
 /// What a key is handed over in; see [`KeySource::Env`].
 pub use secrecy::SecretString;
+#[cfg(feature = "aws")]
+pub use secret::{Secret, SecretTrouble};

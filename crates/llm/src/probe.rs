@@ -128,8 +128,9 @@ fn key_state(model: &Model, outcome: &Result<Known, AskError>) -> KeyState {
         (Credential::NotNeeded, Err(error)) if error.kind() == FailureKind::Unauthorized => KeyState::Missing,
         (Credential::NotNeeded, _) => KeyState::NotNeeded,
         (Credential::Missing(_), _) => KeyState::Missing,
-        (Credential::Key(_), Ok(_)) => KeyState::Accepted,
-        (Credential::Key(_), Err(error)) => match error.kind() {
+        (Credential::Key(_) | Credential::Renewed(_), Ok(_)) => KeyState::Accepted,
+        (Credential::Key(_) | Credential::Renewed(_), Err(error)) => match error.kind() {
+            FailureKind::NoKey => KeyState::Missing,
             FailureKind::Unauthorized => KeyState::Refused,
             FailureKind::RateLimited | FailureKind::OverBudget => KeyState::Accepted,
             _ => KeyState::Unchecked,

@@ -59,6 +59,8 @@ pub trait Analyst: Send + Sync {
 pub struct Settings {
     /// Must whoever asks say who they are?
     pub auth: bool,
+    /// Does whatever stands in front speak TLS with browsers, without a `public_url` that says so?
+    pub behind_tls: bool,
     /// Where people reach the desk (`https://coroner.example`), for links and cookies. Unknown: from the request.
     pub public_url: Option<String>,
     /// Where nobody is asked who they are: answer under any name, not only under an address of this machine?
@@ -88,6 +90,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             auth: true,
+            behind_tls: false,
             public_url: None,
             any_host: false,
             limits: Limits::default(),
@@ -301,9 +304,16 @@ impl Desk {
         self.0.judges.ask(move || look(&*analyst)).await.ok_or_else(Failure::internal)
     }
 
+    /// Waits until no diagnosis waits for a model any more, or for so long.
+    pub(crate) async fn settled(&self, limit: Duration) {
+        let all = u32::try_from(EXPLAINED).unwrap_or(u32::MAX);
+        _ = tokio::time::timeout(limit, self.0.explain.acquire_many(all)).await;
+    }
+
     /// Do browsers reach the desk over TLS?
     pub(crate) fn is_secure(&self) -> bool {
-        self.0.settings.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        let settings = &self.0.settings;
+        settings.behind_tls || settings.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
     pub(crate) fn busy(&self) -> &Arc<Semaphore> {

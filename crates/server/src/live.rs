@@ -122,6 +122,10 @@ async fn events(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let live = desk.live();
+    if live.most == 0 {
+        let text = "there are no live events here: load the page again, or ask for what is new";
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no_live_events", text));
+    }
     let permit = Arc::clone(&live.clients).try_acquire_owned().map_err(|_| {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", "too many look on already")
             .again_after(30)

@@ -96,30 +96,44 @@ async fn explained(desk: &Desk, number: u64) -> Option<Diagnosis> {
     crate::autopsy::of_silence(desk, &experiment.listed, host).await.ok()
 }
 
-/// Closes reported runs of which nothing is heard any more, and heeds rules that others have switched.
+async fn heed(desk: &Desk) {
+    if let Err(e) = desk.heed_silence().await {
+        crate::guard::complain(&format!("rules that are switched off can't be read: {e}"));
+    }
+}
+
+/// Does again and again what is to be done beside requests.
 async fn upkeep(desk: Desk) {
+    heed(&desk).await;
     loop {
-        if let Err(e) = desk.heed_silence().await {
-            crate::guard::complain(&format!("rules that are switched off can't be read: {e}"));
-        }
+        // whoever reports has a moment to be heard of, where the desk was down
         tokio::time::sleep(UPKEEP).await;
-        let now = Timestamp::now();
-        // a store that can't be read for a moment is asked again
-        for id in desk.store().unheard(now).await.unwrap_or_default() {
-            // one that can't be looked at is closed all the same
-            let diagnosis = explained(&desk, id.number()).await;
-            let outcome = Outcome {
-                status: Status::Lost,
-                exit: None,
-                ended_at: now,
-                reason: Some("no heartbeat came any more".to_owned()),
-                log: None,
-                diagnosis,
-            };
-            match desk.store().finish(&id, outcome).await {
-                Ok(()) | Err(coroner_store::Error::AlreadyFinished { .. }) => {}
-                Err(e) => crate::guard::complain(&format!("experiment {id} can't be closed: {e}")),
-            }
+        tend(&desk).await;
+    }
+}
+
+/// Heeds rules that others have switched, and closes reported runs of which nothing is heard any more. Says how many.
+pub(crate) async fn tend(desk: &Desk) -> usize {
+    heed(desk).await;
+    let now = Timestamp::now();
+    let mut closed = 0;
+    // a store that can't be read for a moment is asked again
+    for id in desk.store().unheard(now).await.unwrap_or_default() {
+        // one that can't be looked at is closed all the same
+        let diagnosis = explained(desk, id.number()).await;
+        let outcome = Outcome {
+            status: Status::Lost,
+            exit: None,
+            ended_at: now,
+            reason: Some("no heartbeat came any more".to_owned()),
+            log: None,
+            diagnosis,
+        };
+        match desk.store().finish(&id, outcome).await {
+            Ok(()) => closed += 1,
+            Err(coroner_store::Error::AlreadyFinished { .. }) => {}
+            Err(e) => crate::guard::complain(&format!("experiment {id} can't be closed: {e}")),
         }
     }
+    closed
 }

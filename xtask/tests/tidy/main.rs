@@ -5,6 +5,7 @@
 )]
 
 mod crates;
+mod deploy;
 mod documents;
 mod files;
 mod rules;

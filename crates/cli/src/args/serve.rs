@@ -28,3 +28,17 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) offline: bool,
 }
+
+/// Serve the desk as a function of AWS Lambda: requests of API Gateway and function URLs are answered as by `coroner serve`.
+///
+/// Lambda starts it. Everybody is asked who they are. What a desk does all the time is done when a timer sends
+/// {"coroner": "upkeep"} (alerts; reported runs that fell silent) and {"coroner": "prune"} (retention); docs/deploy.md has the template.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status:
+  2  not started by Lambda
+  3  the store failed, or Lambda's runtime can't be reached
+
+Example (the function's `bootstrap`):
+  coroner lambda")]
+pub(crate) struct LambdaArgs {}

@@ -28,6 +28,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("model.key_env", Kind::Plain),
     ("model.key_file", Kind::Path),
     ("model.key_keyring", Kind::Plain),
+    ("model.key_secret", Kind::Plain),
     ("model.ask", Kind::Plain),
     ("model.timeout", Kind::Plain),
     ("model.calls_per_day", Kind::Plain),

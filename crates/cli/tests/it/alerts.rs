@@ -429,3 +429,25 @@ fn the_commands_and_settings_of_the_document_work() {
         assert!(body.get(field).is_some(), "{field}");
     }
 }
+
+#[test]
+fn the_settings_for_ses_are_taken() {
+    let document = include_str!("../../../../docs/alerts.md");
+    let settings = document.split("```toml ses\n").nth(1).unwrap().split("```").next().unwrap();
+    let home = Home::new();
+    configured(&home, settings);
+    let doctor = |password: Option<&str>| {
+        let mut command = home.coroner(&["doctor"]);
+        command.envs(password.map(|it| ("SES_SMTP_PASSWORD", it)));
+        text(&command.output().unwrap().stdout)
+    };
+    let said = doctor(Some("BGarbledSmtpPassword"));
+    assert!(
+        said.contains("ses (email) to ml-team@example.org by email-smtp.eu-central-1.amazonaws.com:587"),
+        "{said}"
+    );
+    assert!(!said.contains("Garbled"), "{said}");
+    // without its password it is named, and nothing else of it is taken
+    let said = doctor(None);
+    assert!(said.contains("SES_SMTP_PASSWORD"), "{said}");
+}

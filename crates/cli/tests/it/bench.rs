@@ -94,3 +94,36 @@ fn it_fills_nothing_that_holds_anything_else() {
         .unwrap();
     assert_eq!(list.len(), 1, "it was left as it was: {list:?}");
 }
+
+#[test]
+fn the_partitions_of_a_table_are_those_that_the_store_would_write() {
+    let home = Home::new();
+    let words = ["bench", "keys", "--experiments", "400", "--failures", "120", "--causes", "30"];
+    let output = home.output(&[&words[..], &["--format", "json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["experiments"], 400);
+    let kinds = told["kinds"].as_array().unwrap();
+    let of = |place: &str, begins: &str| {
+        kinds
+            .iter()
+            .find(|it| it["place"] == place && it["begins"] == begins)
+            .unwrap_or_else(|| panic!("{told}"))
+    };
+    assert_eq!(
+        (of("table", "#")["partitions"].as_u64(), of("table", "#")["per_second"].as_u64()),
+        (Some(1), Some(500))
+    );
+    assert_eq!(of("table", "E#")["partitions"], 400);
+    assert_eq!(of("newest", "A")["partitions"], 4);
+    assert_eq!(of("signature", "")["all_units"], 0.3, "one in each failure");
+    let units: Vec<f64> = kinds.iter().map(|it| it["units"].as_f64().unwrap()).collect();
+    assert!(units.is_sorted_by(|a, b| a >= b), "{units:?}");
+    // the same numbers say the same
+    let again = |words: &[&str]| text(&home.output(words).stdout);
+    let table = again(&words);
+    assert!(table.contains("| table `C#` |") && table.lines().count() == kinds.len() + 4, "{table}");
+    assert_eq!(table, again(&words));
+    let refused = home.output(&["bench", "keys", "--experiments", "10", "--failures", "11"]);
+    assert_eq!(refused.status.code(), Some(2));
+}

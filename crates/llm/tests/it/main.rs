@@ -6,6 +6,8 @@ mod failures;
 mod gone;
 mod keys;
 mod local_model;
+#[cfg(feature = "aws")]
+mod secret;
 mod sent;
 mod server;
 mod tls;

@@ -10,7 +10,7 @@ mod dynamo;
 #[cfg(feature = "aws")]
 mod dynamo_costs;
 mod found;
-mod given;
+pub(crate) mod given;
 mod keeping;
 mod knowledge;
 mod lifecycle;

@@ -336,7 +336,7 @@ impl LogRef {
 }
 
 impl Row {
-    fn end(&mut self, outcome: &Outcome, log: Option<LogRef>, note: Option<String>) {
+    pub(super) fn end(&mut self, outcome: &Outcome, log: Option<LogRef>, note: Option<String>) {
         self.status = outcome.status;
         self.ended_at = Some(outcome.ended_at.as_millisecond());
         self.exit = outcome.exit.clone();

@@ -12,6 +12,7 @@ mod groups;
 mod happenings;
 mod lab;
 mod list;
+mod load;
 mod logs;
 mod lookup;
 mod outbox;
@@ -24,6 +25,8 @@ mod related;
 mod row;
 mod search;
 mod table;
+#[cfg(test)]
+mod template;
 mod trouble;
 mod words;
 
@@ -39,6 +42,7 @@ use coroner_diagnosis::{Diagnosis, Reply};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+pub use load::{Hot, Load};
 pub use table::Made;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{client, make_table};
 use crate::TableTrouble;
 
 /// Answers one request after the other with these; says what was asked for.
-fn server(answers: Vec<(u16, String)>) -> (SdkConfig, Arc<Mutex<Vec<String>>>) {
+pub(super) fn server(answers: Vec<(u16, String)>) -> (SdkConfig, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -66,7 +66,7 @@ fn refusal(code: &str, message: &str) -> String {
     format!(r#"{{"__type": "com.amazonaws.dynamodb.v20120810#{code}", "message": "{message}"}}"#)
 }
 
-fn ok(body: &str) -> (u16, String) {
+pub(super) fn ok(body: &str) -> (u16, String) {
     (200, body.to_owned())
 }
 

@@ -22,7 +22,7 @@ pub(super) enum When {
 }
 
 #[derive(Debug, Clone)]
-enum Write {
+pub(super) enum Write {
     Put(Item, When),
     Delete(When),
     /// Numbers added to, and attributes set.
@@ -32,7 +32,7 @@ enum Write {
 /// By the item that is written: a transaction takes each only once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
-    writes: BTreeMap<Key, Write>,
+    pub(super) writes: BTreeMap<Key, Write>,
 }
 
 pub(super) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Key {

@@ -51,7 +51,7 @@ fn columns(row: &Row) -> [Vec<String>; 4] {
         .map(|text| tokens(text))
 }
 
-fn words_of(row: &Row) -> BTreeSet<String> {
+pub(super) fn words_of(row: &Row) -> BTreeSet<String> {
     columns(row).into_iter().flatten().take(SEARCHED_WORDS).collect()
 }
 

@@ -10,13 +10,13 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveStatus,
 };
 
-use super::client::{Table, n, s};
+use super::client::{Ask, Table, n, s};
 use super::plan::key;
 use super::trouble::told;
 use crate::{Error, TableTrouble};
 
 /// Name, partition and sort key; all of text, and of nothing but keys.
-const INDEXES: [(&str, &str, &str); 6] = [
+pub(super) const INDEXES: [(&str, &str, &str); 6] = [
     ("newest", "a", "k"),
     ("words", "w", "k"),
     ("wall", "w", "t"),
@@ -57,8 +57,11 @@ async fn describe(client: &Client, table: &str) -> Result<Option<TableDescriptio
 pub(super) async fn make(client: &Client, table: &str) -> Result<Made, Error> {
     if let Some(found) = describe(client, table).await? {
         is_ours(table, &found)?;
-        check_version(client, table).await?;
-        return Ok(Made::Known);
+        return match is_empty(client, table).await? {
+            // made by a template, or by us and not to the end
+            true => begin(client, table).await.map(|()| Made::New),
+            false => check_version(client, table).await.map(|()| Made::Known),
+        };
     }
     let incomplete = |e: aws_sdk_dynamodb::error::BuildError| other(table, e);
     let attributes: BTreeSet<&str> =
@@ -92,19 +95,30 @@ pub(super) async fn make(client: &Client, table: &str) -> Result<Made, Error> {
     for _ in 0..PATIENCE {
         let status = describe(client, table).await?.and_then(|it| it.table_status);
         if status == Some(TableStatus::Active) {
-            let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true);
-            let ttl = ttl.build().map_err(incomplete)?;
-            let set =
-                client.update_time_to_live().table_name(table).time_to_live_specification(ttl).send().await;
-            set.map_err(|e| told(table, &e))?;
-            let about = key("#", "schema");
-            let put = client.put_item().table_name(table).item("pk", s(about.0)).item("sk", s(about.1));
-            put.item("value", n(SCHEMA)).send().await.map_err(|e| told(table, &e))?;
-            return Ok(Made::New);
+            return begin(client, table).await.map(|()| Made::New);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     Err(other(table, "AWS is still making it; wait a minute and say it again"))
+}
+
+/// The partition that holds a table's version and whatever is numbered: without it nothing was ever kept.
+async fn is_empty(client: &Client, table: &str) -> Result<bool, Error> {
+    let about = Ask::table("#").first(1);
+    Ok(Table::new(client.clone(), table.to_owned()).query(about).await?.is_empty())
+}
+
+/// Has a table that is there forget what has outlived its time, and writes down whose it is.
+async fn begin(client: &Client, table: &str) -> Result<(), Error> {
+    if !forgets(client, table).await? {
+        let ttl = TimeToLiveSpecification::builder().attribute_name("ttl").enabled(true);
+        let ttl = ttl.build().map_err(|e| other(table, e))?;
+        let set = client.update_time_to_live().table_name(table).time_to_live_specification(ttl).send().await;
+        set.map_err(|e| told(table, &e))?;
+    }
+    let about = key("#", "schema");
+    let put = client.put_item().table_name(table).item("pk", s(about.0)).item("sk", s(about.1));
+    put.item("value", n(SCHEMA)).send().await.map_err(|e| told(table, &e)).map(drop)
 }
 
 /// Is it a table of ours, of a version that we know?
@@ -121,7 +135,9 @@ async fn check_version(client: &Client, table: &str) -> Result<(), Error> {
         |detail: String| Error::Table { table: table.to_owned(), trouble: TableTrouble::Shape { detail } };
     match found {
         None => {
-            Err(shape("it has our keys but says no version: it was not made to its end, or not by us".into()))
+            let what =
+                "it has our keys but says no version; if it is new, `coroner store init` makes it ready";
+            Err(shape(what.to_owned()))
         }
         Some(SCHEMA) => Ok(()),
         Some(found) => {
