@@ -30,7 +30,7 @@ PRICES = {
 
 # How it is used.
 FAIL = 0.3  # of all experiments, as `coroner bench fill` has it
-EXPERIMENT_KB = 4.9  # with what finds it; `coroner bench keys`
+EXPERIMENT_KB = 5.2  # with what finds it; `coroner bench keys`
 LOG_KB = 2.0  # compressed, of one that failed; kept in the table
 LARGE = 0.01  # of the logs of failures are too large for the table
 LARGE_KB = 200.0  # compressed

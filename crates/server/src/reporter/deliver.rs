@@ -15,6 +15,9 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What to do about a file of the spool that can't be read.
+pub(super) const UNREADABLE: &str =
+    "see what is wrong with the disk, then run `coroner report deliver --again`";
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -72,8 +75,9 @@ fn tell(
     mut started: Option<String>,
     deadline: Option<Instant>,
 ) -> Result<Taken, NotTaken> {
+    // not to be waited for: those behind it are not to wait with it
     let unreadable =
-        |e: io::Error| NotTaken::Later { why: format!("its log can't be read ({e})"), after: None };
+        |e: io::Error| NotTaken::Refused { why: format!("its log can't be read ({e})"), advice: UNREADABLE };
     let log = entry.log().map_err(unreadable)?;
     let Some(ended) = entry.ended() else {
         return Err(NotTaken::Later { why: "it has not ended yet".to_owned(), after: None });

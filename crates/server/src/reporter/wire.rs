@@ -155,8 +155,10 @@ impl Desk {
     ) -> Result<Taken, NotTaken> {
         let client = self.client()?;
         let mut address = self.at(&["api", "v1", "experiments", id, "end"]);
-        let unreadable =
-            |e: std::io::Error| NotTaken::Later { why: format!("its log can't be read ({e})"), after: None };
+        let unreadable = |e: std::io::Error| NotTaken::Refused {
+            why: format!("its log can't be read ({e})"),
+            advice: super::deliver::UNREADABLE,
+        };
         let facts = facts(ended);
         if let Some(whole) = whole(ended, log, &facts).map_err(unreadable)? {
             let packed = zstd::encode_all(whole.as_bytes(), 1).map_err(unreadable)?;

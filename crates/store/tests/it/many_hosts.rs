@@ -172,6 +172,9 @@ async fn whoever_is_killed_leaves_every_sum_right() {
     let costs = store.costs(Within::default()).await.unwrap();
     assert_eq!((costs.lost.experiments, costs.lost.wall), (lost.experiments, lost.wall));
     assert!((costs.lost.dollars - lost.dollars).abs() < 1e-9, "{costs:?}");
+    // the third is of candidates alone, and whoever tests one may be killed
+    let known = causes.len();
+    assert!(known >= 2, "{causes:?}");
     for (signature, count) in causes {
         assert_eq!(store.signature_stats(signature).await.unwrap().unwrap().count, count, "{signature}");
         let group = store.group(signature, Timestamp::now()).await.unwrap().unwrap();
@@ -181,7 +184,7 @@ async fn whoever_is_killed_leaves_every_sum_right() {
         assert_eq!(group.wall, wall, "{signature}");
     }
     let groups = store.groups(GroupQuery::default(), Timestamp::now()).await.unwrap().groups;
-    assert_eq!(groups.len(), 3, "none is missing from the list");
+    assert_eq!(groups.len(), known, "none is missing from the list");
     // whoever looks on hears of everything that was acknowledged, though some who took a number died with it
     let mut heard = BTreeSet::new();
     let (mut since, mut waited) = (0, false);

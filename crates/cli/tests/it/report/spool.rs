@@ -139,29 +139,33 @@ fn a_run_whose_watcher_was_killed_arrives_as_lost_with_what_it_printed() {
 
 #[test]
 fn what_is_damaged_on_disk_is_mended_or_kept_aside() {
-    let (home, url, host) = spooled(4);
+    let (home, url, host) = spooled(5);
     let all = entries(&host);
     let cut = |path: PathBuf, by: u64| {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length.saturating_sub(by)).unwrap();
     };
-    cut(all[0].join("log.zst"), 5);
-    cut(all[1].join("end.json"), 7);
-    cut(all[2].join("run.json"), u64::MAX);
+    // the others don't wait behind one that can't be read
+    std::fs::remove_file(all[0].join("log.zst")).unwrap();
+    std::fs::create_dir(all[0].join("log.zst")).unwrap();
+    cut(all[1].join("log.zst"), 5);
+    cut(all[2].join("end.json"), 7);
+    cut(all[3].join("run.json"), u64::MAX);
     // somebody was killed between writing and renaming
-    std::fs::rename(all[3].join("end.json"), all[3].join("end.new")).unwrap();
+    std::fs::rename(all[4].join("end.json"), all[4].join("end.new")).unwrap();
     let desk = desk_again(&home, &url);
     let (status, said) = host.deliver(&[]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("2 reports delivered"), "{said}");
     assert!(said.contains("end.json can't be read") && said.contains("run.json can't be read"), "{said}");
-    assert_eq!(ids(&desk), ["w000", "w003"]);
-    let first = json(&desk, "/api/v1/experiments/w000");
+    assert!(said.contains("w000: its log can't be read"), "{said}");
+    assert_eq!(ids(&desk), ["w001", "w004"]);
+    let first = json(&desk, "/api/v1/experiments/w001");
     assert!(first["status"] == "failed" && first["reason"].as_str().unwrap().contains("log ends"), "{first}");
-    assert_eq!(json(&desk, "/api/v1/experiments/w003")["status"], "lost");
+    assert_eq!(json(&desk, "/api/v1/experiments/w004")["status"], "lost");
     let aside = host.waiting();
-    assert!(aside.len() == 2 && aside.iter().all(|it| it["aside"].is_string()), "{aside:?}");
+    assert!(aside.len() == 3 && aside.iter().all(|it| it["aside"].is_string()), "{aside:?}");
     assert_eq!(host.coroner(&["report", "list"]).output().unwrap().status.code(), Some(1));
 }
 
