@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Dynamo;
 use super::cause::InForce;
 use super::client::{Ask, Item, Key, n, number, s, text};
-use super::plan::{Plan, When, bounded, key, overruled_partition};
+use super::plan::{Plan, When, alone, bounded, key, overruled_partition};
 use crate::{Change, Correction, Error, ExperimentId, Replay, Ruling, Said, TableTrouble, Votes};
 
 /// So often a correction is made anew when others change the same cause.
@@ -190,7 +190,7 @@ impl Dynamo {
         now: Timestamp,
     ) -> Result<Votes, Error> {
         let (row, _) = self.row_of(id).await?;
-        let (place, mut plan) = (key(votes_partition(row.number), bounded(by)), Plan::default());
+        let (place, mut plan) = (key(votes_partition(row.number), alone(by)), Plan::default());
         match helpful {
             Some(helpful) => {
                 let item = Item::from([

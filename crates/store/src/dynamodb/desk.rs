@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::client::{Ask, Item, Range, n, number, s, text};
-use super::plan::{Plan, When, bounded, key};
+use super::plan::{Plan, When, alone, key};
 use super::row::NANO;
 use super::{Dynamo, costs, lookup};
 use crate::backend::DeskBackend;
@@ -187,7 +187,7 @@ impl DeskBackend for Dynamo {
     }
 
     async fn silence(&self, rule: &str, by: Option<&str>, now: Timestamp) -> Result<bool, Error> {
-        let (place, mut plan) = (key("Z", bounded(rule)), Plan::default());
+        let (place, mut plan) = (key("Z", alone(rule)), Plan::default());
         match by {
             Some(by) => {
                 let item = Item::from([

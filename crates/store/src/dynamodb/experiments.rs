@@ -147,7 +147,7 @@ impl Dynamo {
             let mut plan = Plan::default();
             for rule in row.tested.iter().flat_map(|it| &it.refused_by) {
                 let item = Item::from([("rule".to_owned(), s(rule))]);
-                plan.put(key("R", plan::bounded(rule)), item, When::Always);
+                plan.put(key("R", plan::alone(rule)), item, When::Always);
             }
             With { plan, log: None }
         };

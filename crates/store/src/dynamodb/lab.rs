@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::client::{Ask, Item, Key, Refused, n, number, s, text};
 use super::commit::With;
-use super::plan::{Plan, When, bounded, key};
+use super::plan::{Plan, When, alone, bounded, key};
 use super::row::{Named, Row, Tested, key_of, name_key, nanodollars};
 use super::{Dynamo, costs};
 use crate::backend::LabBackend;
@@ -94,7 +94,7 @@ pub(super) fn end(
 }
 
 fn code_key(run: u64, hash: &str) -> Key {
-    key(format!("H#{run}"), bounded(hash))
+    key(format!("H#{run}"), alone(hash))
 }
 
 /// What a candidate has beyond its experiment goes with it.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Key, n, number, s, text};
-use super::plan::{Plan, When, bounded, key};
+use super::plan::{Plan, When, alone, bounded, key};
 use crate::{Credentials, Error, Role, TableTrouble, Token, TokenHash, TokenScope, User, UserChange};
 
 /// A token that is used all the time is noted once in this many milliseconds.
@@ -17,7 +17,7 @@ const TRIES: u32 = 30;
 const LISTED: usize = 1000;
 
 fn user_key(name: &str) -> Key {
-    key("US", bounded(name))
+    key("US", alone(name))
 }
 
 fn session_key(hash: &TokenHash) -> Key {

@@ -41,11 +41,17 @@ pub(super) fn key(pk: impl Into<String>, sk: impl Into<String>) -> Key {
 
 /// Words of people's as part of a key, which has its limits: long ones by their hash.
 pub(super) fn bounded(text: &str) -> String {
+    if text.len() <= 200 { text.to_owned() } else { hashed(text) }
+}
+
+/// The same, where they are all of a key's part: none may be empty.
+pub(super) fn alone(text: &str) -> String {
+    if text.is_empty() { hashed(text) } else { bounded(text) }
+}
+
+fn hashed(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    match text.len() {
-        0..=200 => text.to_owned(),
-        _ => Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect(),
-    }
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Plan {
