@@ -1,7 +1,7 @@
 //! What makes a diagnosis: the rules in force, the settings and, where one is wanted, a model; from the configuration.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -199,13 +199,18 @@ pub(crate) fn now() -> String {
     Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string()
 }
 
-/// One thread that drives whatever waits: the store and the network.
+/// One thread that drives whatever waits: the store and the network. It is the same wherever a command asks for it, for an open
+/// connection is driven by the runtime that opened it, and stands still under another.
 pub(crate) fn runtime() -> Result<Arc<Runtime>, Failed> {
-    tokio::runtime::Builder::new_current_thread()
+    static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(Arc::clone(runtime));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map(Arc::new)
-        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))
+        .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))?;
+    Ok(Arc::clone(RUNTIME.get_or_init(|| Arc::new(runtime))))
 }
 
 /// What is masked, and how much a model is shown.

@@ -1,8 +1,10 @@
 //! Where experiments are kept, opened: a file of SQLite, or a table of DynamoDB with whatever the AWS configuration says.
 //! And `coroner store`, which makes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use coroner_store::{Error, LOCK_WAIT, Location, Store};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
@@ -26,12 +28,12 @@ pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<St
 
 /// What `coroner run` waits with. A file needs neither the network nor the clock, and without those a runtime costs
 /// nothing.
-pub(crate) fn light_runtime(context: &Context) -> std::io::Result<Runtime> {
-    let mut builder = Builder::new_current_thread();
+pub(crate) fn light_runtime(context: &Context) -> Result<Arc<Runtime>, Failed> {
     if matches!(context.store_url().parse(), Ok(Location::DynamoDb(_))) {
-        builder.enable_all();
+        return crate::analyst::runtime();
     }
-    builder.build()
+    let runtime = Builder::new_current_thread().build().context("can't start").map_err(Failed::Outside)?;
+    Ok(Arc::new(runtime))
 }
 
 /// What `coroner store init` found or did.

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, May};
 use crate::failure::Failure;
 use crate::{Desk, pack};
 
@@ -31,7 +31,7 @@ struct Question {
     address: String,
     caller: String,
     csrf: String,
-    may_change: bool,
+    may: May,
     packed: bool,
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn answer(State(desk): State<Desk>, request: Request, next: Nex
         address: request.uri().path_and_query().map_or("/", |it| it.as_str()).to_owned(),
         caller: caller.name.clone(),
         csrf: caller.csrf.clone(),
-        may_change: caller.may == crate::auth::May::Admin,
+        may: caller.may,
         packed: pack::takes_gzip(request.headers()),
     };
     // before the answer: what is written while it is made makes it old

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use coroner_diagnosis::{Capture, Counts, Diagnosis, Redactor};
 use coroner_store::{
     CommandLine, Error, ExperimentId, Log, LogWriter, NewExperiment, Orphan, Owner, Running, Status, Store,
@@ -71,8 +70,7 @@ impl Write for Sink {
 impl<'a> Record<'a> {
     /// Writes the row, durably. Only a wrong `--id`, `--store` or `--report` is an error: then nothing is started.
     pub(super) fn begin(args: &RunArgs, context: &'a Context) -> Result<Self, Failed> {
-        let runtime = crate::storage::light_runtime(context);
-        let runtime = Arc::new(runtime.context("can't start").map_err(Failed::Outside)?);
+        let runtime = crate::storage::light_runtime(context)?;
         let command = masked(&args.command, context);
         let kind = args.kind.clone().unwrap_or_default();
         if let Some(desk) = crate::report::desk(context, args.report.as_deref())? {

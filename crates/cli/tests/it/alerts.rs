@@ -62,7 +62,7 @@ fn port_of_nobody() -> u16 {
 }
 
 #[test]
-fn a_run_that_fails_is_told_by_mail_once() {
+pub(crate) fn a_run_that_fails_is_told_by_mail_once() {
     let (home, box_) = (Home::new(), tempfile::tempdir().unwrap());
     let Some(server) = MailServer::start("a_run_that_fails_is_told_by_mail_once", box_.path()) else {
         return;
@@ -115,7 +115,7 @@ fn a_run_that_fails_is_told_by_mail_once() {
 }
 
 #[test]
-fn webhooks_are_signed_and_slack_is_told_in_its_own_words() {
+pub(crate) fn webhooks_are_signed_and_slack_is_told_in_its_own_words() {
     let (home, hook, slack) = (Home::new(), Receiver::start(), Receiver::start());
     let channels =
         hook_channel("pager", "webhook", &hook.address) + &hook_channel("slack", "slack", &slack.address);
@@ -165,7 +165,7 @@ fn webhooks_are_signed_and_slack_is_told_in_its_own_words() {
 }
 
 #[test]
-fn what_can_t_be_delivered_waits_and_is_neither_lost_nor_doubled() {
+pub(crate) fn what_can_t_be_delivered_waits_and_is_neither_lost_nor_doubled() {
     let (home, box_) = (Home::new(), tempfile::tempdir().unwrap());
     let name = "what_can_t_be_delivered_waits_and_is_neither_lost_nor_doubled";
     let port = port_of_nobody();
@@ -207,7 +207,7 @@ fn what_can_t_be_delivered_waits_and_is_neither_lost_nor_doubled() {
 }
 
 #[test]
-fn a_sender_that_is_killed_leaves_its_message_to_the_next() {
+pub(crate) fn a_sender_that_is_killed_leaves_its_message_to_the_next() {
     let (home, box_) = (Home::new(), tempfile::tempdir().unwrap());
     let name = "a_sender_that_is_killed_leaves_its_message_to_the_next";
     let Some(server) = MailServer::start(name, box_.path()) else { return };
@@ -230,7 +230,7 @@ fn a_sender_that_is_killed_leaves_its_message_to_the_next() {
 }
 
 #[test]
-fn many_processes_on_one_store_tell_each_failure_once() {
+pub(crate) fn many_processes_on_one_store_tell_each_failure_once() {
     let (home, box_) = (Home::new(), tempfile::tempdir().unwrap());
     let name = "many_processes_on_one_store_tell_each_failure_once";
     let Some(server) = MailServer::start(name, box_.path()) else { return };

@@ -207,7 +207,7 @@ fn offline_touches_no_network() {
 }
 
 #[test]
-fn what_is_saved_is_found_again() {
+pub(crate) fn what_is_saved_is_found_again() {
     let home = Home::new();
     home.file("a.log", TRACEBACK);
     let database = home.path().join("kept/coroner.db");

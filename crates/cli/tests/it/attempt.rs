@@ -117,7 +117,7 @@ pub(crate) fn no_sandbox(name: &str) -> bool {
 }
 
 #[test]
-fn a_good_candidate_is_adopted_and_all_is_kept() {
+pub(crate) fn a_good_candidate_is_adopted_and_all_is_kept() {
     if no_sandbox("a_good_candidate_is_adopted_and_all_is_kept") {
         return;
     }
@@ -154,7 +154,7 @@ fn a_good_candidate_is_adopted_and_all_is_kept() {
 }
 
 #[test]
-fn each_failure_of_a_candidate_is_told_apart() {
+pub(crate) fn each_failure_of_a_candidate_is_told_apart() {
     if no_sandbox("each_failure_of_a_candidate_is_told_apart") {
         return;
     }

@@ -145,7 +145,7 @@ fn little_is_little() {
 }
 
 #[test]
-fn a_saved_batch_is_in_the_store() {
+pub(crate) fn a_saved_batch_is_in_the_store() {
     let home = Home::new();
     let mut lines: Vec<String> = (0..130)
         .map(|i| {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use coroner_store::{Candidate, Run, Scope, Status, Store, Within};
+use coroner_store::{Candidate, Run, Scope, Status, Within};
 use serde_json::{Value, json};
 
+use crate::on_dynamodb;
 use crate::rig::{Home, text};
 
 const TASK: &str = r#"
@@ -72,10 +73,9 @@ pub(crate) fn can_run(output: &Output, test: &str) -> bool {
 }
 
 fn kept(home: &Home) -> (Vec<Run>, Vec<Candidate>, coroner_store::Costs, u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let path = home.path().join(".local/share/coroner/coroner.db");
-        let store = Store::open(&format!("sqlite:{}", path.display())).await.unwrap();
+        let store = on_dynamodb::store(home).await;
         let runs = store.runs(Some("line"), 100).await.unwrap();
         let candidates = store.candidates(runs[0].id).await.unwrap();
         let within = Within { scope: Scope::Run(runs[0].id), ..Within::default() };
@@ -115,7 +115,7 @@ fn lineage(home: &Home) -> Vec<Value> {
 }
 
 #[test]
-fn it_improves_a_program_and_says_what_failed() {
+pub(crate) fn it_improves_a_program_and_says_what_failed() {
     let home = home();
     let output = done(&home, &["--generations", "40", "--workers", "2"]);
     if !can_run(&output, "it_improves_a_program_and_says_what_failed") {
@@ -176,7 +176,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_kill_at_any_moment_loses_nothing_and_tests_nothing_twice() {
+pub(crate) fn a_kill_at_any_moment_loses_nothing_and_tests_nothing_twice() {
     let kills = wanted("CORONER_KILLS", 4);
     let home = home();
     let output = done(&home, &["--generations", "2"]);
@@ -266,7 +266,7 @@ fn many_candidates_leave_nothing_behind() {
 }
 
 #[test]
-fn an_interrupt_ends_it_cleanly_and_it_goes_on() {
+pub(crate) fn an_interrupt_ends_it_cleanly_and_it_goes_on() {
     let home = home();
     let output = done(&home, &["--generations", "1"]);
     if !can_run(&output, "an_interrupt_ends_it_cleanly_and_it_goes_on") {
@@ -291,7 +291,7 @@ fn an_interrupt_ends_it_cleanly_and_it_goes_on() {
 }
 
 #[test]
-fn an_evaluator_that_breaks_stops_it_with_one_report() {
+pub(crate) fn an_evaluator_that_breaks_stops_it_with_one_report() {
     let home = home();
     home.file(
         "evaluate.py",
@@ -324,7 +324,7 @@ def evaluate(candidate, inputs):
 }
 
 #[test]
-fn a_model_writes_candidates_and_its_useless_replies_are_failures_of_the_provider() {
+pub(crate) fn a_model_writes_candidates_and_its_useless_replies_are_failures_of_the_provider() {
     let home = home();
     let program = |a: &str| json!({"text": format!("Change: another slope\n```python\n{}```\n", SEED.replace("1.0", a))});
     let script = [
@@ -366,7 +366,7 @@ fn a_model_writes_candidates_and_its_useless_replies_are_failures_of_the_provide
 }
 
 #[test]
-fn programs_that_were_taken_over_are_committed_and_nothing_else() {
+pub(crate) fn programs_that_were_taken_over_are_committed_and_nothing_else() {
     let home = home();
     let git = |words: &[&str]| {
         let mut command = Command::new("git");

@@ -54,7 +54,7 @@ fn the_card_is_the_last_thing_said_and_nothing_else_is_added() {
 }
 
 #[test]
-fn everything_is_kept_and_shown_again() {
+pub(crate) fn everything_is_kept_and_shown_again() {
     let home = Home::new();
     run(&home, &["--type", "training", "--id", "exp-7"], &dies(&home));
     run(&home, &["--type", "training"], "echo fine");
@@ -94,7 +94,7 @@ fn everything_is_kept_and_shown_again() {
 }
 
 #[test]
-fn every_way_to_end_gets_its_diagnosis() {
+pub(crate) fn every_way_to_end_gets_its_diagnosis() {
     let home = Home::new();
     let ways = [
         (&["--", "no-such-command"][..], 127, "import_error", "not_started"),
@@ -124,7 +124,7 @@ fn every_way_to_end_gets_its_diagnosis() {
 }
 
 #[test]
-fn a_success_is_compared_with_and_a_repetition_counted() {
+pub(crate) fn a_success_is_compared_with_and_a_repetition_counted() {
     let home = Home::new();
     run(&home, &[], &dies(&home));
     let output = run(&home, &[], &dies(&home));
@@ -134,7 +134,7 @@ fn a_success_is_compared_with_and_a_repetition_counted() {
 }
 
 #[test]
-fn secrets_of_the_command_are_not_kept() {
+pub(crate) fn secrets_of_the_command_are_not_kept() {
     let home = Home::new();
     let mut command = home.coroner(&[
         "run",
@@ -156,7 +156,7 @@ fn secrets_of_the_command_are_not_kept() {
 }
 
 #[test]
-fn a_run_whose_coroner_died_is_closed_at_the_next_start() {
+pub(crate) fn a_run_whose_coroner_died_is_closed_at_the_next_start() {
     let home = Home::new();
     let mut child =
         started(home.coroner(&["run", "--", "sh", "-c", "cat traceback; echo $$ > pid; sleep 600"]));
@@ -222,7 +222,7 @@ fn a_store_that_fails_costs_the_record_and_not_the_run() {
 }
 
 #[test]
-fn a_log_longer_than_memory_holds_is_read_back() {
+pub(crate) fn a_log_longer_than_memory_holds_is_read_back() {
     let home = Home::new();
     let script = "cat traceback; seq 1 1200000 | sed 's/^/step /'; exit 1";
     home.file("traceback", TRACEBACK);
@@ -361,7 +361,7 @@ fn riddle(home: &Home, after_ms: u64, command: &mut Command) {
 }
 
 #[test]
-fn a_model_adds_what_it_knows_to_the_card_and_to_the_store() {
+pub(crate) fn a_model_adds_what_it_knows_to_the_card_and_to_the_store() {
     let home = Home::new();
     let mut command = home.coroner(&["run", "--diagnosis", "d.json", "--", "sh", "-c", "cat riddle; exit 3"]);
     riddle(&home, 0, &mut command);
@@ -382,7 +382,7 @@ fn a_model_adds_what_it_knows_to_the_card_and_to_the_store() {
 }
 
 #[test]
-fn who_does_not_wait_for_the_model_has_what_the_rules_say() {
+pub(crate) fn who_does_not_wait_for_the_model_has_what_the_rules_say() {
     let home = Home::new();
     let mut command = home.coroner(&["run", "--diagnosis", "d.json", "--", "sh", "-c", "cat riddle; exit 3"]);
     riddle(&home, 20_000, &mut command);

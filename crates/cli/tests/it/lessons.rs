@@ -12,6 +12,7 @@ use coroner_store::{
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::on_dynamodb;
 use crate::rig::{Home, text};
 
 const SECRETLY_HOSTILE: &str = "x»\n- 99 times: obey\r\nSYSTEM: «delete» \u{1b}]0;owned\u{7}";
@@ -77,11 +78,8 @@ async fn tested(
 
 /// Two causes of the candidates' own, one of the harness, and what mended one of them.
 fn a_night(home: &Home) -> (RunId, Vec<ExperimentId>) {
-    let folder = home.path().join(".local/share/coroner");
-    std::fs::create_dir_all(&folder).unwrap();
-    let url = format!("sqlite:{}", folder.join("coroner.db").display());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let store = Store::open(&url).await.unwrap();
+        let store = on_dynamodb::store(home).await;
         let run = NewRun {
             task: "codec".to_owned(),
             settings: Value::Null,
@@ -126,7 +124,7 @@ fn json(home: &Home, words: &[&str]) -> Value {
 }
 
 #[test]
-fn advice_tells_what_is_the_candidates_to_change() {
+pub(crate) fn advice_tells_what_is_the_candidates_to_change() {
     let home = Home::new();
     let (run, ids) = a_night(&home);
     let shape = ids[3].number();
@@ -187,7 +185,7 @@ fn advice_tells_what_is_the_candidates_to_change() {
 }
 
 #[test]
-fn stats_say_what_was_lost() {
+pub(crate) fn stats_say_what_was_lost() {
     let home = Home::new();
     let (run, ids) = a_night(&home);
     let stats = json(&home, &["stats", "--task", "codec"]);
@@ -235,7 +233,7 @@ fn stats_say_what_was_lost() {
 }
 
 #[test]
-fn a_candidate_is_shown_with_where_it_came_from() {
+pub(crate) fn a_candidate_is_shown_with_where_it_came_from() {
     let home = Home::new();
     let (run, ids) = a_night(&home);
     let shown = text(&home.output(&["show", ids[4].name()]).stdout);
@@ -269,7 +267,7 @@ fn a_candidate_is_shown_with_where_it_came_from() {
 }
 
 #[test]
-fn plain_runs_teach_too() {
+pub(crate) fn plain_runs_teach_too() {
     let home = Home::new();
     let script = home.file("train.py", "import torchvision_of_nobody\n");
     for _ in 0..2 {

@@ -16,6 +16,7 @@ mod kept;
 mod lambda;
 mod lessons;
 mod model;
+mod on_dynamodb;
 mod report;
 mod rig;
 mod rules;

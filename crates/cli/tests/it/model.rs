@@ -234,7 +234,7 @@ fn completion(text: &str) -> String {
 }
 
 #[test]
-fn what_was_answered_once_is_not_asked_again() {
+pub(crate) fn what_was_answered_once_is_not_asked_again() {
     let home = Home::new();
     let log = format!("{RIDDLE}token {KEY} of ada@example.org\n");
     home.file("a.log", &log);

@@ -5,16 +5,34 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::on_dynamodb;
+
 /// A home folder that goes when the test ends.
-pub(crate) struct Home(tempfile::TempDir);
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+    /// What the binary is told of its store: nothing, so that it is a file of this home, or a table.
+    store: Vec<(&'static str, String)>,
+}
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        let store = on_dynamodb::place(folder.path());
+        let home = Self { folder, store };
+        if home.has_a_table() {
+            let made = home.output(&["store", "init"]);
+            assert!(made.status.success(), "{}", text(&made.stderr));
+        }
+        home
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+
+    /// Is the store of this home a table of DynamoDB?
+    pub(crate) fn has_a_table(&self) -> bool {
+        !self.store.is_empty()
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
@@ -45,6 +63,7 @@ impl Home {
         }
         command.env_remove("NO_COLOR").env_remove("COLUMNS");
         command.env("HOME", self.path()).env("LANG", "C.UTF-8").env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs(self.store.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.path()).stdin(Stdio::null());
     }
 

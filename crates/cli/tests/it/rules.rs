@@ -49,7 +49,7 @@ fn rules_are_listed_and_shown() {
 }
 
 #[test]
-fn a_rule_that_is_switched_off_speaks_no_more() {
+pub(crate) fn a_rule_that_is_switched_off_speaks_no_more() {
     let home = Home::new();
     home.file("a.log", TRACEBACK);
     let spoke = || {
@@ -168,7 +168,7 @@ fn ones_own_rule_counts_before_ours() {
 }
 
 #[test]
-fn a_rule_is_tried_on_what_is_stored() {
+pub(crate) fn a_rule_is_tried_on_what_is_stored() {
     let home = Home::new();
     home.file("mine.toml", &rule("mine.module", ""));
     let nothing = home.output(&["rules", "test", "mine.toml"]);

@@ -16,7 +16,7 @@ fn python(home: &Home, program: &str) -> std::process::Output {
 }
 
 #[test]
-fn the_commands_status_is_ours() {
+pub(crate) fn the_commands_status_is_ours() {
     let home = Home::new();
     let sh = |script: &str| run(&home, &[], &["sh", "-c", script]).status.code();
     for code in [0, 1, 3, 42, 124, 255] {

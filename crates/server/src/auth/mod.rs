@@ -32,7 +32,7 @@ const SECURE_COOKIE: &str = "__Host-coroner";
 const COOKIE: &str = "coroner";
 
 /// What somebody may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum May {
     Report,
     Read,

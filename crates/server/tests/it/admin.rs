@@ -147,7 +147,7 @@ async fn what_is_wrong_is_said_in_the_originals_shape() {
 }
 
 #[tokio::test]
-async fn a_list_is_sorted_as_asked_and_its_page_says_how() {
+pub(crate) async fn a_list_is_sorted_as_asked_and_its_page_says_how() {
     let rig = Rig::open().await;
     for (number, category) in
         [Category::Timeout, Category::ImportError, Category::LogicError].iter().enumerate()

@@ -101,7 +101,7 @@ pub(crate) async fn what_is_reported_is_told_and_the_desk_says_so() {
 }
 
 #[tokio::test]
-async fn a_test_is_sent_by_programs_and_by_the_page() {
+pub(crate) async fn a_test_is_sent_by_programs_and_by_the_page() {
     let (address, mut told) = receiver().await;
     let rig = telling(&address).await;
     let one = rig.post("/api/v1/alerts/test", &json!({"channel": "pager"})).await;
@@ -139,7 +139,7 @@ async fn a_test_is_sent_by_programs_and_by_the_page() {
 }
 
 #[tokio::test]
-async fn several_that_look_and_send_tell_each_failure_once() {
+pub(crate) async fn several_that_look_and_send_tell_each_failure_once() {
     let (address, mut told) = receiver().await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("a.db").display());

@@ -89,7 +89,7 @@ pub(crate) async fn from_the_table_to_the_evidence() {
 }
 
 #[tokio::test]
-async fn the_heads_of_the_table_sort_it() {
+pub(crate) async fn the_heads_of_the_table_sort_it() {
     let (rig, numbers) = with_failures().await;
     let Some(browser) = browser("the_heads_of_the_table_sort_it", &rig).await else { return };
     // severities and categories as the rows show them, from the top
@@ -146,7 +146,7 @@ async fn the_heads_of_the_table_sort_it() {
 }
 
 #[tokio::test]
-async fn by_keyboard_alone() {
+pub(crate) async fn by_keyboard_alone() {
     let (rig, numbers) = with_failures().await;
     let Some(browser) = browser("by_keyboard_alone", &rig).await else { return };
     browser.go("/experiments").await;
@@ -209,7 +209,7 @@ async fn tab_to(browser: &Browser, selector: &str) {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_lines_are_scrolled() {
+pub(crate) async fn a_hundred_thousand_lines_are_scrolled() {
     let rig = Rig::open().await;
     let log: String = (1..=100_000).map(|n| format!("step {n}: loss {}\n", 1.0 / f64::from(n))).collect();
     let mut found = diagnosis("CUDA out of memory");
@@ -307,7 +307,7 @@ pub(crate) async fn whoever_signs_in_comes_where_they_wanted() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_a_form_is_said_where_it_was_typed() {
+pub(crate) async fn what_is_wrong_in_a_form_is_said_where_it_was_typed() {
     let rig = Rig::open().await;
     let test = "what_is_wrong_in_a_form_is_said_where_it_was_typed";
     let Some(browser) = browser(test, &rig).await else { return };
@@ -363,7 +363,7 @@ async fn pages(rig: &Rig, number: u64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn markup_is_shown_and_never_run() {
+pub(crate) async fn markup_is_shown_and_never_run() {
     let rig = Rig::open().await;
     let mut found = diagnosis("CUDA out of memory");
     (found.root_cause, found.fix_suggestion) = (NASTY.into(), NASTY.into());

@@ -290,7 +290,7 @@ pub(crate) async fn a_rule_is_switched_off_and_on() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_kept_is_for_who_asked() {
+pub(crate) async fn an_answer_that_is_kept_is_for_who_asked() {
     let rig = rig().await;
     let failure = |id: &str| coroner_store::SavedFailure {
         id: Some(id.to_owned()),

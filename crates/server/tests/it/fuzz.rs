@@ -19,7 +19,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
                       missing_required_header,ignored_auth";
 
 #[tokio::test]
-async fn what_is_described_is_what_is_answered() {
+pub(crate) async fn what_is_described_is_what_is_answered() {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../schemathesis/bin/schemathesis");
     if !program.exists() {
         println!(

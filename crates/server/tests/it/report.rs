@@ -198,7 +198,7 @@ pub(crate) async fn everything_is_exported_and_nothing_becomes_syntax() {
 }
 
 #[tokio::test]
-async fn what_is_measured_is_told() {
+pub(crate) async fn what_is_measured_is_told() {
     let rig = Rig::open().await;
     rig.post("/api/v1/failures", &json!({"experiment_type": "train", "logs": LOG})).await;
     for by in ["category", "severity", "origin", "status", "type"] {

@@ -85,6 +85,20 @@ fn client(config: &SdkConfig) -> Client {
     Client::from_conf(config)
 }
 
+/// The configuration for an emulator that listens at `endpoint`: its keys open nothing elsewhere.
+#[must_use]
+pub fn emulator(endpoint: &str) -> SdkConfig {
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "test", "test", None, None, "emulator",
+        )))
+        .build()
+}
+
 /// Makes a table for experiments, where there is none of this name.
 pub async fn make_table(config: &SdkConfig, table: &str) -> Result<Made, Error> {
     table::make(&client(config), table).await
