@@ -309,6 +309,7 @@ fn asker_within(
             let credential = credential(context, "OPENAI_API_KEY", runtime).unwrap_or(Credential::NotNeeded);
             Model::OpenAiCompatible(Arc::new(OpenAiCompatible::new(base, name, credential)))
         }
+        (None, Provider::Bedrock) => bedrock(context, runtime)?,
     };
     let ledger: Arc<dyn Ledger> = match store {
         Some(store) => Arc::new(Kept(store.clone())),
@@ -328,6 +329,28 @@ fn asker_within(
         .map(|(model, p)| (model.clone(), Price { input: p.input, output: p.output, long: None }));
     let prices = Prices::with(own.collect()).map_err(|e| anyhow!(e))?;
     Ok(Some(Asker::new(model, ledger, limits, prices)))
+}
+
+/// Anthropic's models on Amazon Bedrock, with a key of it or the credentials of this user and machine.
+#[cfg(feature = "aws")]
+fn bedrock(context: &Context, runtime: &Runtime) -> Result<Model, Failed> {
+    let wanted = &context.config.model;
+    let name = wanted.name.as_deref().ok_or_else(|| {
+        anyhow!(
+            "model.provider is bedrock, and no model is named: set model.name (such as \"eu.anthropic.claude-sonnet-5-5\", \
+             which stays in Europe, or \"global.anthropic.claude-sonnet-5-5\")"
+        )
+    })?;
+    let aws = runtime.block_on(crate::storage::aws());
+    let key = credential(context, "AWS_BEARER_TOKEN_BEDROCK", runtime);
+    Ok(coroner_llm::Bedrock::new(wanted.base_url.as_deref(), name, aws, key).into())
+}
+
+#[cfg(not(feature = "aws"))]
+fn bedrock(_context: &Context, _runtime: &Runtime) -> Result<Model, Failed> {
+    Err(Failed::Input(anyhow!(
+        "model.provider is bedrock, and this build of coroner knows nothing of AWS; build it with the feature `aws`"
+    )))
 }
 
 /// The key, from where the configuration says; `None` where nothing says that there is one.

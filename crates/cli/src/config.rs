@@ -65,6 +65,7 @@ pub(crate) struct Model {
 pub(crate) enum Provider {
     Anthropic,
     Openai,
+    Bedrock,
     None,
 }
 

@@ -92,7 +92,7 @@ impl Anthropic {
 }
 
 /// What is sent, and the cap on the answer in it.
-fn request(model: &str, question: &Question) -> (u32, Value) {
+pub(crate) fn request(model: &str, question: &Question) -> (u32, Value) {
     let thinks = prices::thinks(model);
     let mut output_config = json!({});
     let mut max_tokens = TEXT_TOKENS;
@@ -149,7 +149,7 @@ struct MessageUsage {
     cache_read_input_tokens: Option<u64>,
 }
 
-fn read(answer: Value, max_tokens: u32) -> Result<Answer, &'static str> {
+pub(crate) fn read(answer: Value, max_tokens: u32) -> Result<Answer, &'static str> {
     let message: Message = serde_json::from_value(answer).map_err(|_| "JSON that is no message")?;
     let ending = match message.stop_reason.as_deref() {
         Some("max_tokens") => Ending::CutOff { max_tokens },

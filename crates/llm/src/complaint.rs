@@ -3,6 +3,8 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+#[cfg(feature = "aws")]
+use crate::aws::AwsTrouble;
 use crate::failure::AskError;
 use crate::quote;
 use crate::retry;
@@ -23,10 +25,28 @@ pub(crate) struct Complaint {
 }
 
 impl Complaint {
-    /// Reads `{"error": {…}}`, `{"error": "…"}` (Ollama) and `{"object": "error", …}` (vLLM); anything else is
-    /// a complaint without words.
-    pub(crate) fn read(body: &[u8]) -> Self {
-        let Ok(Value::Object(body)) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+    /// Reads `{"error": {…}}`, `{"error": "…"}` (Ollama), `{"object": "error", …}` (vLLM) and what AWS says, half of it in a
+    /// header; anything else is a complaint without words.
+    pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Self {
+        let body = serde_json::from_slice::<Value>(body);
+        let header = headers.get("x-amzn-errortype").and_then(|it| it.to_str().ok());
+        let field = body.as_ref().ok().and_then(|body| body.get("__type")?.as_str());
+        if let Some(code) = header.or(field) {
+            let says = |name: &str| body.as_ref().ok().and_then(|body| body.get(name)?.as_str());
+            return Self {
+                // a name space may stand before it and an address behind, of nobody's interest
+                code: code
+                    .rsplit('#')
+                    .next()
+                    .and_then(|it| it.split(':').next())
+                    .unwrap_or_default()
+                    .to_owned(),
+                message: says("message").or(says("Message")).unwrap_or_default().to_owned(),
+                spoken: true,
+                ..Self::default()
+            };
+        }
+        let Ok(Value::Object(body)) = body else { return Self::default() };
         let error = match body.get("error") {
             Some(Value::String(message)) => {
                 return Self { message: message.clone(), spoken: true, ..Self::default() };
@@ -78,6 +98,12 @@ impl Complaint {
     pub(crate) fn means(&self, status: u16, headers: &HeaderMap, call: &Called<'_>) -> AskError {
         let endpoint = call.endpoint.to_owned();
         let said = quote::short(&self.message, call.secret);
+        #[cfg(feature = "aws")]
+        if call.aws
+            && let Some(error) = self.means_to_aws(status, headers, call)
+        {
+            return error;
+        }
         match status {
             300..=399 => AskError::Redirected { endpoint, status },
             401 | 403 => AskError::KeyRefused { endpoint, status },
@@ -91,10 +117,48 @@ impl Complaint {
             404 | 410 => AskError::WrongAddress { endpoint, path: call.path.to_owned() },
             429 => {
                 let retry_after = retry::asked_to_wait(headers, jiff::Timestamp::now());
-                AskError::RateLimited { endpoint, retry_after, said }
+                AskError::RateLimited { endpoint, status, retry_after, said }
             }
             408 | 409 | 500.. => AskError::Overloaded { endpoint, status, said },
             _ => AskError::Rejected { endpoint, status, param: quote::short(&self.param, call.secret), said },
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+impl Complaint {
+    /// What its word for it means, where the status alone would mislead.
+    fn means_to_aws(&self, status: u16, headers: &HeaderMap, call: &Called<'_>) -> Option<AskError> {
+        let endpoint = call.endpoint.to_owned();
+        let said = quote::short(&self.message, call.secret);
+        if let Some(why) = AwsTrouble::of(&self.code) {
+            return Some(AskError::NotLetIn { endpoint, why });
+        }
+        match self.code.as_str() {
+            // with a key it may as well be the key that is wrong: AWS says the same
+            "AccessDenied" | "AccessDeniedException" | "NotAuthorized" if call.secret.is_some() => {
+                Some(AskError::KeyRefused { endpoint, status })
+            }
+            // the account has not been given the model, or not yet
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "NotAuthorized"
+            | "OptInRequired"
+            | "FTUFormNotFilled"
+            | "MPAgreementBeingCreated" => {
+                Some(AskError::NotAllowed { endpoint, code: self.code.clone(), model: call.model.to_owned() })
+            }
+            "ServiceQuotaExceededException" | "ThrottlingException" => {
+                let retry_after = retry::asked_to_wait(headers, jiff::Timestamp::now());
+                Some(AskError::RateLimited { endpoint, status, retry_after, said })
+            }
+            "ModelErrorException" | "ModelNotReadyException" | "ModelTimeoutException" => {
+                Some(AskError::Overloaded { endpoint, status, said })
+            }
+            "UnknownOperationException" => {
+                Some(AskError::WrongAddress { endpoint, path: call.path.to_owned() })
+            }
+            _ => None,
         }
     }
 }
@@ -105,6 +169,9 @@ pub(crate) struct Called<'a> {
     pub(crate) path: &'a str,
     pub(crate) model: &'a str,
     pub(crate) secret: Option<&'a str>,
+    /// Is it a service of AWS? What stands behind its gateways may be anything.
+    #[cfg(feature = "aws")]
+    pub(crate) aws: bool,
 }
 
 #[cfg(test)]
@@ -114,7 +181,14 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_kind() {
-        let call = Called { endpoint: "h:1", path: "/v1/messages", model: "m", secret: Some("topsecret") };
+        let call = Called {
+            endpoint: "h:1",
+            path: "/v1/messages",
+            model: "m",
+            secret: Some("topsecret"),
+            #[cfg(feature = "aws")]
+            aws: false,
+        };
         for (status, body, kind, word) in [
             (
                 401,
@@ -167,6 +241,13 @@ mod tests {
                 FailureKind::Unreachable,
                 "no model `m`",
             ),
+            // somebody's gateway, which is AWS's
+            (
+                403,
+                r#"{"__type":"MissingAuthenticationTokenException","message":"no"}"#,
+                FailureKind::Unauthorized,
+                "refused the key",
+            ),
             (404, "<html>404</html>", FailureKind::Unreachable, "does not serve /v1/messages"),
             (
                 400,
@@ -190,7 +271,8 @@ mod tests {
             ),
             (307, "", FailureKind::Unreachable, "redirects"),
         ] {
-            let error = Complaint::read(body.as_bytes()).means(status, &HeaderMap::new(), &call);
+            let error =
+                Complaint::read(body.as_bytes(), &HeaderMap::new()).means(status, &HeaderMap::new(), &call);
             assert_eq!(error.kind(), kind, "{status} {body}");
             let text = error.to_string();
             assert!(text.contains(word) && !text.contains("topsecret"), "{status}: {text}");

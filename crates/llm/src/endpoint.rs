@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::complaint::{Called, Complaint};
 use crate::failure::{AskError, Stage};
+#[cfg(feature = "aws")]
+use crate::key::KeyError;
 use crate::key::{ApiKey, Credential};
 use crate::quote;
 use crate::retry::Advice;
@@ -57,6 +59,9 @@ impl From<AskError> for Failed {
 pub(crate) enum Auth {
     ApiKeyHeader,
     Bearer,
+    /// As a bearer's; where there is none, a signature.
+    #[cfg(feature = "aws")]
+    Aws,
 }
 
 /// One request.
@@ -121,6 +126,8 @@ impl Endpoint {
             Credential::Key(key) => Ok(Some(key.clone())),
             Credential::Renewed(key) => key.get().await.map(Some).map_err(AskError::NoKey),
             Credential::NotNeeded => Ok(None),
+            #[cfg(feature = "aws")]
+            Credential::Signed(_) => Ok(None),
             Credential::Missing(error) => Err(AskError::NoKey(error.clone())),
         }
     }
@@ -149,7 +156,8 @@ impl Endpoint {
         deadline: Deadline,
     ) -> Result<Value, Failed> {
         let ready = self.ready().map_err(Clone::clone)?;
-        let request = self.request(ready, call, key)?;
+        let request = timeout_at(deadline.at, self.request(ready, call, key)).await;
+        let request = request.map_err(|_| deadline.missed(Stage::Waiting))??;
         let response = match timeout_at(deadline.at, request.send()).await {
             Err(_) => return Err(deadline.missed(Stage::Waiting)),
             Ok(Err(error)) => return Err(no_answer(&error, &ready.shown)),
@@ -170,14 +178,16 @@ impl Endpoint {
             path: call.path,
             model: call.model,
             secret: key.map(ApiKey::expose),
+            #[cfg(feature = "aws")]
+            aws: matches!(self.auth, Auth::Aws),
         };
-        let error = Complaint::read(&body).means(status, &headers, &called);
+        let error = Complaint::read(&body, &headers).means(status, &headers, &called);
         // whatever the headers say, money does not come back by asking
         let advice = if matches!(error, AskError::SpendLimit { .. }) { Advice::Never } else { advice };
         Err(Failed { error, advice })
     }
 
-    fn request(
+    async fn request(
         &self,
         ready: &Ready,
         call: &Call<'_>,
@@ -196,6 +206,8 @@ impl Endpoint {
         if let Some(key) = key {
             let (name, value) = match self.auth {
                 Auth::ApiKeyHeader => ("x-api-key", key.expose().to_owned()),
+                #[cfg(feature = "aws")]
+                Auth::Aws => ("authorization", format!("Bearer {}", key.expose())),
                 Auth::Bearer => ("authorization", format!("Bearer {}", key.expose())),
             };
             let mut value = HeaderValue::from_str(&value)
@@ -203,15 +215,28 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let request = ready.client.request(method, url);
-        let request = match call.body {
-            Some(body) => {
-                headers.insert("content-type", HeaderValue::from_static("application/json"));
-                request.body(body.to_string())
+        let body = call.body.map(Value::to_string);
+        if body.is_some() {
+            headers.insert("content-type", HeaderValue::from_static("application/json"));
+        }
+        #[cfg(feature = "aws")]
+        if let Credential::Signed(signer) = &self.credential {
+            let told = body.as_deref().unwrap_or_default();
+            let signed = signer.sign(method.as_str(), url.as_str(), &[], told.as_bytes()).await;
+            for (name, value) in signed.map_err(KeyError::Aws)? {
+                // `sign` makes headers of HTTP
+                if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+                {
+                    value.set_sensitive(true);
+                    headers.insert(name, value);
+                }
             }
+        }
+        let request = ready.client.request(method, url).headers(headers);
+        Ok(match body {
+            Some(body) => request.body(body),
             None => request,
-        };
-        Ok(request.headers(headers))
+        })
     }
 }
 

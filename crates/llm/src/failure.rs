@@ -27,6 +27,31 @@ pub enum AskError {
         status: u16,
     },
 
+    /// AWS would not know us.
+    #[cfg(feature = "aws")]
+    #[error("{endpoint} did not let us in: {why}")]
+    NotLetIn {
+        /// Who refused.
+        endpoint: String,
+        /// Why.
+        why: crate::aws::AwsTrouble,
+    },
+
+    /// AWS knows us, and we may not. Its words are not repeated: they name accounts and roles.
+    #[cfg(feature = "aws")]
+    #[error(
+        "{endpoint} does not allow it ({code}): allow bedrock:InvokeModel on `{model}` (on a profile, and on the models behind it), \
+         and look in Bedrock's console whether this account may use the model yet"
+    )]
+    NotAllowed {
+        /// Who refused.
+        endpoint: String,
+        /// AWS's word for it.
+        code: String,
+        /// What was asked for.
+        model: String,
+    },
+
     /// The provider does not know the model, or no longer.
     #[error("{endpoint} has no model `{model}`: set another one{}{}", known(.available), hint(.said))]
     ModelGone {
@@ -57,10 +82,12 @@ pub enum AskError {
     },
 
     /// Asked too often.
-    #[error("{endpoint} limits how often it may be asked (HTTP 429){}: ask less often, or raise the limit with the provider{}", wait(.retry_after), hint(.said))]
+    #[error("{endpoint} limits how often it may be asked (HTTP {status}){}: ask less often, or raise the limit with the provider{}", wait(.retry_after), hint(.said))]
     RateLimited {
         /// Who refused.
         endpoint: String,
+        /// The HTTP status.
+        status: u16,
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
         /// The provider's words, shortened.
@@ -269,6 +296,8 @@ impl AskError {
         match self {
             Self::NoKey(_) => FailureKind::NoKey,
             Self::KeyRefused { .. } => FailureKind::Unauthorized,
+            #[cfg(feature = "aws")]
+            Self::NotLetIn { .. } | Self::NotAllowed { .. } => FailureKind::Unauthorized,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::Overloaded { .. } => FailureKind::Overloaded,
             Self::TimedOut { .. } => FailureKind::Timeout,
@@ -313,6 +342,8 @@ impl AskError {
             | Self::BadAddress { .. }
             | Self::SpendLimit { .. }
             | Self::Redirected { .. } => Trouble::Lasting,
+            #[cfg(feature = "aws")]
+            Self::NotLetIn { .. } | Self::NotAllowed { .. } => Trouble::Lasting,
             Self::RateLimited { .. }
             | Self::Overloaded { .. }
             | Self::TimedOut { .. }

@@ -100,6 +100,9 @@ pub enum Credential {
     NotNeeded,
     /// A key that may be another one later.
     Renewed(Arc<RenewedKey>),
+    /// No key: each request is signed for AWS.
+    #[cfg(feature = "aws")]
+    Signed(Arc<crate::aws::Signer>),
     /// One is needed and can't be had; asking fails with this.
     Missing(KeyError),
 }
@@ -228,6 +231,10 @@ pub enum KeyError {
         /// Why not.
         why: crate::secret::SecretTrouble,
     },
+    /// AWS would not know us.
+    #[cfg(feature = "aws")]
+    #[error("Amazon Bedrock can't be asked: {0}")]
+    Aws(#[from] crate::aws::AwsTrouble),
 }
 
 impl KeySource {

@@ -8,6 +8,10 @@
 mod answer;
 mod anthropic;
 mod asker;
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "aws")]
+mod bedrock;
 mod breaker;
 mod catalogue;
 mod complaint;
@@ -28,6 +32,10 @@ mod secret;
 pub use answer::{Answer, Ending, Usage};
 pub use anthropic::{ANTHROPIC_URL, Anthropic, CHEAP_MODEL, DEFAULT_MODEL};
 pub use asker::{Asker, Limits};
+#[cfg(feature = "aws")]
+pub use aws::{AwsTrouble, Signer};
+#[cfg(feature = "aws")]
+pub use bedrock::Bedrock;
 pub use catalogue::{Lifecycle, ModelInfo};
 pub use failure::{AskError, Stage};
 pub use key::{ApiKey, Credential, FetchKey, KeyError, KeySource, LoadedKey, RenewedKey};

@@ -6,6 +6,8 @@ use coroner_diagnosis::Question;
 
 use crate::answer::Answer;
 use crate::anthropic::Anthropic;
+#[cfg(feature = "aws")]
+use crate::bedrock::Bedrock;
 use crate::catalogue::ModelInfo;
 use crate::endpoint::{Deadline, Failed};
 use crate::failure::AskError;
@@ -20,6 +22,9 @@ pub enum Model {
     Anthropic(Arc<Anthropic>),
     /// `/v1/chat/completions`: Ollama, vLLM, llama.cpp and others.
     OpenAiCompatible(Arc<OpenAiCompatible>),
+    /// Anthropic's models on Amazon Bedrock.
+    #[cfg(feature = "aws")]
+    Bedrock(Arc<Bedrock>),
     /// Canned replies.
     Scripted(Arc<Scripted>),
 }
@@ -31,6 +36,9 @@ pub(crate) enum Known {
     Listed(ModelInfo),
     /// It does not.
     Gone,
+    /// The provider answers, and does not tell what it has.
+    #[cfg(feature = "aws")]
+    Untold,
 }
 
 impl Model {
@@ -40,6 +48,8 @@ impl Model {
         match self {
             Self::Anthropic(a) => a.model(),
             Self::OpenAiCompatible(o) => o.model(),
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => b.model(),
             Self::Scripted(s) => s.model(),
         }
     }
@@ -50,6 +60,8 @@ impl Model {
         match self {
             Self::Anthropic(_) => "anthropic",
             Self::OpenAiCompatible(_) => "openai-compatible",
+            #[cfg(feature = "aws")]
+            Self::Bedrock(_) => "bedrock",
             Self::Scripted(_) => "scripted",
         }
     }
@@ -60,6 +72,8 @@ impl Model {
         match self {
             Self::Anthropic(a) => a.endpoint().shown(),
             Self::OpenAiCompatible(o) => o.endpoint().shown(),
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => b.endpoint().shown(),
             Self::Scripted(_) => "this process",
         }
     }
@@ -68,6 +82,8 @@ impl Model {
         match self {
             Self::Anthropic(a) => a.endpoint().credential(),
             Self::OpenAiCompatible(o) => o.endpoint().credential(),
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => b.endpoint().credential(),
             Self::Scripted(_) => &Credential::NotNeeded,
         }
     }
@@ -76,6 +92,8 @@ impl Model {
         match self {
             Self::Anthropic(a) => a.endpoint().in_the_clear(),
             Self::OpenAiCompatible(o) => o.endpoint().in_the_clear(),
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => b.endpoint().in_the_clear(),
             Self::Scripted(_) => false,
         }
     }
@@ -90,15 +108,19 @@ impl Model {
         match self {
             Self::Anthropic(a) => a.ask(model, question, deadline).await,
             Self::OpenAiCompatible(o) => o.ask(model, question, deadline).await,
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => b.ask(model, question, deadline).await,
             Self::Scripted(s) => s.ask(question).await,
         }
     }
 
-    /// The models that the provider has.
+    /// The models that the provider has; none where it does not tell.
     pub(crate) async fn list(&self, deadline: Deadline) -> Result<Vec<ModelInfo>, AskError> {
         let listed = match self {
             Self::Anthropic(a) => a.list(deadline).await,
             Self::OpenAiCompatible(o) => o.list(deadline).await,
+            #[cfg(feature = "aws")]
+            Self::Bedrock(_) => Ok(Vec::new()),
             Self::Scripted(s) => Ok(s.models()),
         };
         listed.map_err(|failed| failed.error)
@@ -108,6 +130,10 @@ impl Model {
     pub(crate) async fn look_up(&self, model: &str, deadline: Deadline) -> Result<Known, AskError> {
         match self {
             Self::Anthropic(a) => a.look_up(model, deadline).await.map_err(|failed| failed.error),
+            #[cfg(feature = "aws")]
+            Self::Bedrock(b) => {
+                b.reach(deadline).await.map(|()| Known::Untold).map_err(|failed| failed.error)
+            }
             // not every server has a page for one model
             Self::OpenAiCompatible(_) | Self::Scripted(_) => {
                 let models = self.list(deadline).await?;
@@ -126,6 +152,13 @@ impl From<Anthropic> for Model {
 impl From<OpenAiCompatible> for Model {
     fn from(provider: OpenAiCompatible) -> Self {
         Self::OpenAiCompatible(Arc::new(provider))
+    }
+}
+
+#[cfg(feature = "aws")]
+impl From<Bedrock> for Model {
+    fn from(provider: Bedrock) -> Self {
+        Self::Bedrock(Arc::new(provider))
     }
 }
 

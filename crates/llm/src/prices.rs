@@ -9,6 +9,9 @@ use crate::answer::Usage;
 
 /// Tokens of a million, as prices are given.
 const MILLION: f64 = 1_000_000.0;
+/// Bedrock takes a tenth more where a model stays in a region, from Claude 4.5 on, which are those that are known here
+/// (aws.amazon.com/bedrock/pricing; November 2026).
+const BEDROCK_IN_A_REGION: f64 = 1.1;
 
 static SHIPPED: LazyLock<BTreeMap<String, Known>> = LazyLock::new(|| {
     // the table is compiled in and a test reads it; a broken one would mean no known prices, never a crash
@@ -44,6 +47,13 @@ pub struct Price {
     /// For long questions, where those cost more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long: Option<Long>,
+}
+
+impl Price {
+    fn times(self, factor: f64) -> Self {
+        let long = self.long.map(|l| Long { input: l.input * factor, output: l.output * factor, ..l });
+        Self { input: self.input * factor, output: self.output * factor, long }
+    }
 }
 
 /// Prices of a question that is longer than `above` tokens.
@@ -92,8 +102,14 @@ impl Prices {
     #[must_use]
     pub fn of(&self, model: &str) -> Option<Price> {
         let own = self.own.get(model).or_else(|| self.own.get(undated(model)));
-        own.copied()
-            .or_else(|| known(model).map(|k| Price { input: k.input, output: k.output, long: k.long }))
+        own.copied().or_else(|| {
+            let price = known(model).map(|k| Price { input: k.input, output: k.output, long: k.long })?;
+            Some(if on_bedrock(model).is_some_and(|(region, _)| region != "global") {
+                price.times(BEDROCK_IN_A_REGION)
+            } else {
+                price
+            })
+        })
     }
 
     /// What an answer cost, in US dollars, if the price is known.
@@ -117,7 +133,22 @@ pub(crate) fn thinks(model: &str) -> bool {
 }
 
 fn known(model: &str) -> Option<&'static Known> {
+    let model = on_bedrock(model).map_or(model, |(_, model)| model);
     SHIPPED.get(model).or_else(|| SHIPPED.get(undated(model)))
+}
+
+/// `eu` and `claude-sonnet-4-5-20250929` of `eu.anthropic.claude-sonnet-4-5-20250929-v1:0`, be it an id or the end of an ARN.
+fn on_bedrock(model: &str) -> Option<(&str, &str)> {
+    let id = model.rsplit('/').next()?;
+    let (region, name) = match id.strip_prefix("anthropic.") {
+        Some(name) => ("", name),
+        None => id.split_once(".anthropic.")?,
+    };
+    // -v1:0, -v1, and -v1:0:200k for another window
+    let name = name.split(':').next()?;
+    let version =
+        name.rsplit_once("-v").filter(|(_, v)| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
+    Some((region, version.map_or(name, |(name, _)| name)))
 }
 
 /// `claude-haiku-4-5-20251001` is `claude-haiku-4-5`: models name themselves with their date.
@@ -159,6 +190,40 @@ mod tests {
             let got = prices.cost(model, used);
             assert_eq!(got.map(|c| format!("{c:.6}")), cost.map(|c| format!("{c:.6}")), "{model}");
         }
+    }
+
+    #[test]
+    fn models_on_bedrock_are_known_by_their_names_there() {
+        let prices = Prices::default();
+        for (model, input, thinking) in [
+            ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", Some("3.00"), false),
+            ("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", Some("3.30"), false),
+            ("anthropic.claude-haiku-4-5-20251001-v1:0", Some("1.10"), false),
+            ("global.anthropic.claude-opus-4-6-v1", Some("5.00"), false),
+            ("us.anthropic.claude-sonnet-4-6", Some("3.30"), false),
+            ("us-gov.anthropic.claude-sonnet-5-5", Some("2.20"), true),
+            (
+                "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-5-5",
+                Some("2.20"),
+                true,
+            ),
+            (
+                "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-haiku-4-5-20251001-v1:0:200k",
+                Some("1.10"),
+                false,
+            ),
+            ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3", None, true),
+            ("anthropic.claude-3-haiku-20240307-v1:0", None, true),
+            ("meta.llama3-70b-instruct-v1:0", None, true),
+        ] {
+            let price = prices.of(model).map(|price| format!("{:.2}", price.input));
+            assert_eq!((price.as_deref(), thinks(model)), (input, thinking), "{model}");
+        }
+        let own = BTreeMap::from([(
+            "arn:aws:bedrock:x/a1".to_owned(),
+            Price { input: 9.0, output: 9.0, long: None },
+        )]);
+        assert_eq!(Prices::with(own).unwrap().of("arn:aws:bedrock:x/a1").unwrap().input.to_string(), "9");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::prices::{Price, Prices};
 /// How it stands with the configured model. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// `anthropic`, `openai-compatible` or `scripted`.
+    /// `anthropic`, `openai-compatible`, `bedrock` or `scripted`.
     pub provider: &'static str,
     /// `host:port`.
     pub endpoint: String,
@@ -79,6 +79,11 @@ pub(crate) async fn probe(model: &Model, prices: &Prices, deadline: Deadline) ->
     probe.key = key_state(model, &outcome);
     match outcome {
         Ok(Known::Listed(info)) if info.answers() => probe.take(info),
+        #[cfg(feature = "aws")]
+        Ok(Known::Untold) => probe.warnings.push(format!(
+            "{} does not say which models it has: whether {name} is there, and may be asked, shows with the first question",
+            model.endpoint()
+        )),
         Ok(known) => {
             let models = model.list(deadline).await.unwrap_or_default();
             probe.replacement = catalogue::replacement(name, &models).map(|m| m.id.clone());
@@ -128,8 +133,11 @@ fn key_state(model: &Model, outcome: &Result<Known, AskError>) -> KeyState {
         (Credential::NotNeeded, Err(error)) if error.kind() == FailureKind::Unauthorized => KeyState::Missing,
         (Credential::NotNeeded, _) => KeyState::NotNeeded,
         (Credential::Missing(_), _) => KeyState::Missing,
-        (Credential::Key(_) | Credential::Renewed(_), Ok(_)) => KeyState::Accepted,
-        (Credential::Key(_) | Credential::Renewed(_), Err(error)) => match error.kind() {
+        // whoever answers without telling has not looked at it
+        #[cfg(feature = "aws")]
+        (_, Ok(Known::Untold)) => KeyState::Unchecked,
+        (_, Ok(_)) => KeyState::Accepted,
+        (_, Err(error)) => match error.kind() {
             FailureKind::NoKey => KeyState::Missing,
             FailureKind::Unauthorized => KeyState::Refused,
             FailureKind::RateLimited | FailureKind::OverBudget => KeyState::Accepted,

@@ -29,7 +29,8 @@ impl Advice {
         let again = match text(headers, "x-should-retry") {
             Some("true") => true,
             Some("false") => false,
-            _ => matches!(status, 408 | 409 | 429 | 500..),
+            // 424 is Bedrock's for a model that stumbled
+            _ => matches!(status, 408 | 409 | 424 | 429 | 500..),
         };
         match (again, asked_to_wait(headers, now)) {
             (false, _) => Self::Never,
@@ -82,6 +83,7 @@ mod tests {
             (404, vec![("retry-after", "1")], Advice::Never),
             (408, vec![], Advice::Soon),
             (409, vec![], Advice::Soon),
+            (424, vec![], Advice::Soon),
             (429, vec![], Advice::Soon),
             (500, vec![], Advice::Soon),
             (503, vec![("x-should-retry", "false")], Advice::Never),

@@ -1,16 +1,13 @@
 //! A key that lies in AWS Secrets Manager: one signed request, its answer, and what can be wrong with either.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
 use aws_types::SdkConfig;
 use reqwest::Url;
 use serde_json::{Value, json};
 
+use crate::aws::{AwsTrouble, Signer};
 use crate::endpoint::client;
 use crate::key::{ApiKey, FetchKey, KeyError};
 use crate::quote;
@@ -26,28 +23,16 @@ pub struct Secret {
     id: String,
     /// Where the key is, if the secret holds JSON.
     field: String,
-    aws: SdkConfig,
+    signer: Signer,
 }
 
 /// Why a secret gives no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretTrouble {
-    /// Nobody says who we are, or nobody of that name is known.
-    #[error(
-        "no credentials that AWS takes ({why}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give \
-         the machine a role"
-    )]
-    Credentials {
-        /// What the SDK or AWS says.
-        why: String,
-    },
-    /// They were good for a while.
-    #[error("the credentials have expired; renew them (`aws sso login`, or new AWS_SESSION_TOKEN)")]
-    Expired,
-    /// It is not said where it is.
-    #[error("no region is set; set AWS_REGION, or `region` in ~/.aws/config")]
-    NoRegion,
+    /// AWS would not know us.
+    #[error(transparent)]
+    Aws(#[from] AwsTrouble),
     /// There is none of this name.
     #[error("there is no such secret in {region}; check its name (model.key_secret) and AWS_REGION")]
     Missing {
@@ -92,16 +77,11 @@ impl Secret {
     /// `field` is where the key is, if the secret holds JSON. Nothing is asked before it is fetched.
     #[must_use]
     pub fn new(aws: SdkConfig, id: &str, field: &str) -> Self {
-        Self { id: id.to_owned(), field: field.to_owned(), aws }
+        Self { id: id.to_owned(), field: field.to_owned(), signer: Signer::new(aws, "secretsmanager") }
     }
 
     async fn value(&self) -> Result<String, SecretTrouble> {
-        let region = self.aws.region().ok_or(SecretTrouble::NoRegion)?.to_string();
-        let place = match self.aws.endpoint_url() {
-            Some(url) => url.to_owned(),
-            None if region.starts_with("cn-") => format!("https://secretsmanager.{region}.amazonaws.com.cn"),
-            None => format!("https://secretsmanager.{region}.amazonaws.com"),
-        };
+        let place = self.signer.place("secretsmanager")?;
         let unreachable = |why: String| SecretTrouble::Unreachable { place: place.clone(), why };
         let url = Url::parse(&place).map_err(|e| unreachable(e.to_string()))?;
         let body = json!({"SecretId": self.id}).to_string();
@@ -109,7 +89,7 @@ impl Secret {
             ("content-type", "application/x-amz-json-1.1"),
             ("x-amz-target", "secretsmanager.GetSecretValue"),
         ];
-        let signed = self.signed(&region, url.as_str(), &headers, body.as_bytes()).await?;
+        let signed = self.signer.sign("POST", url.as_str(), &headers, body.as_bytes()).await?;
         // the chain of causes names no key: it is about connections
         let client = client(&url).map_err(|e| unreachable(quote::short(&e.to_string(), None)))?;
         let mut request = client.post(url.clone()).body(body);
@@ -130,39 +110,8 @@ impl Secret {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match ok {
             true => answer["SecretString"].as_str().map(str::to_owned).ok_or(SecretTrouble::NoValue),
-            false => Err(refusal(&answer, status, region)),
+            false => Err(refusal(&answer, status, self.signer.region()?.to_owned())),
         }
-    }
-
-    async fn signed(
-        &self,
-        region: &str,
-        url: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Vec<(String, String)>, SecretTrouble> {
-        let none = |why: String| SecretTrouble::Credentials { why };
-        let provider = self.aws.credentials_provider().ok_or_else(|| none("none are set".to_owned()))?;
-        let credentials = provider.provide_credentials().await.map_err(|e| match e {
-            CredentialsError::CredentialsNotLoaded(_) => none("none are set".to_owned()),
-            CredentialsError::ProviderTimedOut(_) => none("whoever gives them did not answer".to_owned()),
-            e => none(quote::short(&e.to_string(), None)),
-        })?;
-        let identity = credentials.into();
-        let unsigned = |_| SecretTrouble::Other { code: "nothing: the request can't be signed".to_owned() };
-        let params = SigningParams::builder()
-            .identity(&identity)
-            .region(region)
-            .name("secretsmanager")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|_| unsigned(()))?
-            .into();
-        let signable = SignableRequest::new("POST", url, headers.iter().copied(), SignableBody::Bytes(body));
-        let output = sign(signable.map_err(|_| unsigned(()))?, &params).map_err(|_| unsigned(()))?;
-        let (headers, _) = output.into_parts().0.into_parts();
-        Ok(headers.into_iter().map(|it| (it.name().to_owned(), it.value().to_owned())).collect())
     }
 
     fn key_in(&self, value: &str) -> Result<ApiKey, KeyError> {
@@ -197,18 +146,14 @@ impl FetchKey for Secret {
 fn refusal(answer: &Value, status: u16, region: String) -> SecretTrouble {
     let code = answer["__type"].as_str().unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default();
+    if let Some(trouble) = AwsTrouble::of(code) {
+        return trouble.into();
+    }
     let says = answer["message"].as_str().or(answer["Message"].as_str()).unwrap_or_default();
     match code {
         "ResourceNotFoundException" if says.contains("staging label") => SecretTrouble::NoValue,
         "ResourceNotFoundException" => SecretTrouble::Missing { region },
         "AccessDeniedException" | "DecryptionFailure" => SecretTrouble::Forbidden,
-        "ExpiredTokenException" => SecretTrouble::Expired,
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "InvalidClientTokenId"
-        | "IncompleteSignature"
-        | "MissingAuthenticationTokenException"
-        | "SignatureDoesNotMatch" => SecretTrouble::Credentials { why: code.to_owned() },
         "" => SecretTrouble::Other { code: status.to_string() },
         code => SecretTrouble::Other { code: quote::short(code, None) },
     }

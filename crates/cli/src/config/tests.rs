@@ -116,7 +116,7 @@ fn what_is_wrong_is_named_with_its_place() {
         (
             "[model]\nprovider = \"azure\"",
             &[],
-            "config.toml:2: model.provider: unknown variant `azure`, expected one of `anthropic`, `openai`, `none`",
+            "config.toml:2: model.provider: unknown variant `azure`, expected one of `anthropic`, `openai`, `bedrock`, `none`",
         ),
         ("[model]\nconcurrency = 0", &[], "config.toml:2: model.concurrency: "),
         ("[model.prices]\nx = { input = -1, output = 2 }", &[], "config.toml:1: model.prices: "),

@@ -165,7 +165,7 @@ pub(super) fn model(
             return vec![Check::note(
                 "model",
                 "there is no key, so nobody is asked and nothing is sent",
-                "set ANTHROPIC_API_KEY, or model.key_file, model.key_keyring or model.key_secret; or name a local model: model.provider = \"openai\", model.base_url, model.name",
+                "set ANTHROPIC_API_KEY, or model.key_file, model.key_keyring or model.key_secret; or name a model on AWS (model.provider = \"bedrock\", model.name) or a local one (\"openai\", model.base_url, model.name)",
             )];
         }
         Ok(Some(asker)) => asker,

@@ -295,3 +295,98 @@ pub(crate) fn what_was_answered_once_is_not_asked_again() {
         assert!(!text(&output.stdout).contains(KEY) && !text(&output.stderr).contains(KEY), "{words:?}");
     }
 }
+
+/// What `coroner` says where Bedrock is asked, with the AWS configuration of nobody but these variables.
+fn by_bedrock(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> std::process::Output {
+    let mut command = home.coroner(words);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    // no role of this machine either
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("CORONER_MODEL_PROVIDER", "bedrock");
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+const BEDROCK: [(&str, &str); 4] = [
+    ("CORONER_MODEL_NAME", "eu.anthropic.claude-haiku-4-5-20251001-v1:0"),
+    ("AWS_REGION", "eu-central-1"),
+    ("AWS_ACCESS_KEY_ID", "AKIDTEST"),
+    ("AWS_SECRET_ACCESS_KEY", "hush-hush-hush-hush"),
+];
+
+#[test]
+fn a_model_on_bedrock_explains_as_any_other() {
+    let home = Home::new();
+    home.file("a.log", RIDDLE);
+    let server = provider(200, |_| {
+        json!({
+            "type": "message", "model": "claude-haiku-4-5-20251001", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": answer(|_| {})}],
+            "usage": {"input_tokens": 1_000_000, "output_tokens": 10},
+        })
+        .to_string()
+    });
+    let analyze = ["analyze", "a.log", "--format", "json"];
+    let there = [&BEDROCK[..], &[("CORONER_MODEL_BASE_URL", server.url.as_str())]].concat();
+    let output = by_bedrock(&home, &there, &analyze);
+    let said = parsed(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        (&said["provenance"]["source"], &said["provenance"]["model"]),
+        (&"model".into(), &BEDROCK[0].1.into()),
+        "{said}"
+    );
+    assert_eq!(said["evidence"][0]["text"], "the frobnicator is out of tune");
+    let doctor = by_bedrock(&home, &there, &["doctor"]);
+    let told = text(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("by bedrock at 127.0.0.1") && told.contains("with the first question"), "{told}");
+    assert!(told.contains("$1.1 and $5.5 per million tokens"), "{told}");
+    let sent = server.sent.lock().unwrap().clone();
+    assert!(
+        sent[0].starts_with("POST /model/eu.anthropic.claude-haiku-4-5-20251001-v1%3A0/invoke "),
+        "{sent:?}"
+    );
+    assert!(sent[0].contains("authorization: AWS4-HMAC-SHA256 Credential=AKIDTEST/"), "{sent:?}");
+    for shown in [sent.join(""), text(&output.stdout), text(&output.stderr), text(&doctor.stdout)] {
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    // what is missing is said where the diagnosis says why no model speaks, and a name that is missing at once
+    for (left_out, advice) in [("AWS_ACCESS_KEY_ID", "set AWS_PROFILE"), ("AWS_REGION", "set AWS_REGION")] {
+        let rest: Vec<_> = there.iter().copied().filter(|(name, _)| *name != left_out).collect();
+        let failure = parsed(&by_bedrock(&home, &rest, &analyze))["provenance"]["model_failure"].clone();
+        assert_eq!(failure["kind"], "no_key", "{left_out}: {failure}");
+        assert!(failure["detail"].as_str().unwrap().contains(advice), "{left_out}: {failure}");
+    }
+    let output = by_bedrock(&home, &BEDROCK[1..], &analyze);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("set model.name"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_emulator_of_bedrock_is_understood() {
+    let Some(endpoint) = std::env::var("CORONER_TEST_DYNAMODB").ok().filter(|it| !it.is_empty()) else {
+        println!(
+            "skipped: model::an_emulator_of_bedrock_is_understood: CORONER_TEST_DYNAMODB is not set: scripts/test starts an emulator"
+        );
+        return;
+    };
+    let home = Home::new();
+    home.file("a.log", RIDDLE);
+    let ask = |name: &str| {
+        let there = [&BEDROCK[1..], &[("AWS_ENDPOINT_URL", endpoint.as_str()), ("CORONER_MODEL_NAME", name)]]
+            .concat();
+        let said = parsed(&by_bedrock(&home, &there, &["analyze", "a.log", "--format", "json"]));
+        let failure = &said["provenance"]["model_failure"];
+        (failure["kind"].clone(), failure["detail"].as_str().unwrap().to_owned())
+    };
+    // it says something, which is no explanation
+    let (kind, detail) = ask(BEDROCK[0].1);
+    assert!(kind == "unreadable" && detail.contains("JSON"), "{kind} {detail}");
+    // an ARN arrives in one piece, and is refused as AWS does
+    let (kind, detail) =
+        ask("arn:aws:bedrock:us-east-1:000000000000:inference-profile/us.anthropic.claude-sonnet-5-5");
+    assert!(kind == "unreadable" && detail.contains("Invalid modelId ARN"), "{kind} {detail}");
+}

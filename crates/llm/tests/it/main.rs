@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is a failure")]
 
 mod asker;
+#[cfg(feature = "aws")]
+mod bedrock;
 mod failures;
 mod gone;
 mod keys;
