@@ -16,7 +16,8 @@ PRICES = {
     "table GB": 0.25,  # a month; aws.amazon.com/dynamodb/pricing
     "backup GB": 0.20,  # a month, point-in-time recovery; from memory, not read again
     "bucket GB": 0.023,  # a month, S3 Standard; from memory, not read again
-    "put": 0.005e-3,  # S3; dev.to/sh20raj/aws-s3-pricing-for-beginners, 2024
+    "put": 0.005e-3,  # S3, lists too; dev.to/sh20raj/aws-s3-pricing-for-beginners, 2024
+    "get": 0.0004e-3,  # S3; the same
     "function GB s": 0.0000133334,  # Lambda, arm64; cloudchipr.com/blog/aws-lambda-pricing, 2024
     "call": 0.20e-6,  # Lambda; the same
     "edge request": 0.01e-4,  # CloudFront, HTTPS; kindatechnical.com, lesson 87, 2025
@@ -34,6 +35,8 @@ EXPERIMENT_KB = 5.2  # with what finds it; `coroner bench keys`
 LOG_KB = 2.0  # compressed, of one that failed; kept in the table
 LARGE = 0.01  # of the logs of failures are too large for the table
 LARGE_KB = 200.0  # compressed
+READ = 0.5  # of these are read, once
+LISTED = 1_000  # objects in one answer, when a clean-up looks for strays every day
 LOG_MONTHS, EXPERIMENT_MONTHS = 3, 24  # retention
 PAGES = {1_000: 2_000, 100_000: 20_000, 10_000_000: 100_000}  # looked at in a month
 PAGE_READS = 40  # units of a page of 50, with its totals
@@ -79,7 +82,8 @@ def month(failures, every_run):
         "table: writing": writes * PRICES["write unit"],
         "table: reading": (views * PAGE_READS + TIMES * TIMER_READS) * PRICES["read unit"],
         "table: kept, first month": first * kept,
-        "bucket": large * PRICES["put"] + large * LARGE_KB * LOG_MONTHS / MILLION * PRICES["bucket GB"],
+        "bucket": large * (PRICES["put"] + READ * PRICES["get"]) + 30 * (1 + large * LOG_MONTHS / LISTED) * PRICES["put"]
+        + large * LARGE_KB * LOG_MONTHS / MILLION * PRICES["bucket GB"],
         "function": calls * PRICES["call"] + seconds * MEMORY_GB * PRICES["function GB s"]
         + calls * LINE_KB / MILLION * PRICES["log GB"],
         "distribution": asked * PRICES["edge request"] + views * PAGE_KB / MILLION * PRICES["edge GB"],

@@ -22,6 +22,8 @@ pub(crate) const DEFAULTS: &str = include_str!("default-config.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) store: Option<String>,
+    #[serde(default, deserialize_with = "log_place")]
+    pub(crate) logs: Option<coroner_store::LogPlace>,
     pub(crate) report: Option<String>,
     pub(crate) report_token_file: Option<PathBuf>,
     pub(crate) report_spool: Option<PathBuf>,
@@ -196,6 +198,10 @@ impl Sandbox {
             output: self.output,
         }
     }
+}
+
+fn log_place<'de, D: Deserializer<'de>>(from: D) -> Result<Option<coroner_store::LogPlace>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Level, D::Error> {

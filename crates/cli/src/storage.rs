@@ -21,7 +21,14 @@ pub(crate) async fn open(context: &Context) -> Result<Store, Error> {
 pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<Store, Error> {
     let url = context.store_url();
     match url.parse()? {
-        Location::Sqlite(_) => Store::open_waiting(&url, wait).await,
+        Location::Sqlite(_) => {
+            if let Some(place) = &context.config.logs {
+                context.note(&format!(
+                    "logs = {place} is not used: it is for stores in DynamoDB, and {url} has its logs beside it"
+                ));
+            }
+            Store::open_waiting(&url, wait).await
+        }
         Location::DynamoDb(table) => remote::open(context, &table).await,
     }
 }
@@ -87,7 +94,8 @@ mod remote {
 
     pub(super) async fn open(context: &Context, table: &str) -> Result<Store, Error> {
         let data = context.env.data_home().unwrap_or_else(|| PathBuf::from("."));
-        Store::open_dynamodb(&config().await, table, &data.join("coroner")).await
+        let logs = context.config.logs.clone();
+        Store::open_dynamodb(&config().await, table, &data.join("coroner"), logs).await
     }
 
     pub(super) async fn make(_context: &Context, table: &str) -> Result<bool, Error> {

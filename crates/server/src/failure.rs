@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use coroner_store::Error;
+use coroner_store::{Error, ObjectTrouble};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -149,6 +149,8 @@ impl From<Error> for Failure {
         match error {
             Error::NotFound { text } => Self::not_found(format!("no experiment `{text}` in the store")),
             Error::NoLog { .. }
+            | Error::Object { trouble: ObjectTrouble::Gone, .. }
+            | Error::LogElsewhere { .. }
             | Error::NoGroup { .. }
             | Error::NoCorrection { .. }
             | Error::NotACandidate { .. } => Self::not_found(text),

@@ -118,6 +118,30 @@ pub enum Error {
         /// The system's reason.
         source: Arc<io::Error>,
     },
+    /// A log that is an object in S3 can't be written, read or removed.
+    #[error("the log {object} {trouble}")]
+    Object {
+        /// Its address, or what that begins with.
+        object: String,
+        /// What is wrong.
+        trouble: crate::ObjectTrouble,
+    },
+    /// A log that only the host has which ran the experiment.
+    #[error(
+        "the log {id} is a file of the host that ran the experiment and can't be read from here; with CORONER_LOGS=s3://BUCKET/PREFIX there, logs are for all hosts"
+    )]
+    LogElsewhere {
+        /// The log.
+        id: crate::LogId,
+    },
+    /// Where logs are to go can't be understood.
+    #[error("`{url}` is no place for logs: {why}; give s3://BUCKET/PREFIX")]
+    LogPlace {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// No such log, or no longer.
     #[error("the log {id} is not in the store (any more)")]
     NoLog {
@@ -230,6 +254,9 @@ impl Error {
             Self::Url { .. }
                 | Self::NotInThisBuild { .. }
                 | Self::NoLog { .. }
+                | Self::Object { trouble: crate::ObjectTrouble::Gone, .. }
+                | Self::LogElsewhere { .. }
+                | Self::LogPlace { .. }
                 | Self::NotFound { .. }
                 | Self::Ambiguous { .. }
                 | Self::BadId { .. }

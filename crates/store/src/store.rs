@@ -48,16 +48,17 @@ impl Store {
         Ok(Self { backend: Arc::new(Sqlite::open(path, wait).await?), folder })
     }
 
-    /// Opens the store in this table of DynamoDB, which must be there ([`crate::dynamodb::make_table`]). Large logs are kept
-    /// as files in `TABLE-logs` of this folder.
+    /// Opens the store in this table of DynamoDB, which must be there ([`crate::dynamodb::make_table`]). Large logs go into a
+    /// bucket, or else are kept as files in `TABLE-logs` of this folder.
     #[cfg(feature = "aws")]
     pub async fn open_dynamodb(
         config: &aws_types::SdkConfig,
         table: &str,
         folder: &std::path::Path,
+        logs: Option<crate::LogPlace>,
     ) -> Result<Self, Error> {
         let folder = LogFolder::beside(&folder.join(table));
-        let backend = crate::dynamodb::Dynamo::open(config, table, folder.clone()).await?;
+        let backend = crate::dynamodb::Dynamo::open(config, table, folder.clone(), logs).await?;
         Ok(Self { backend: Arc::new(backend), folder })
     }
 

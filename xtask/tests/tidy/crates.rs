@@ -24,7 +24,7 @@ const ONLY: &[(&[&str], &[&str])] = &[
     (&["coroner-lab"], &["aws-sdk-sqs"]),
     (&["coroner-llm"], &["hyper", "ureq"]),
     // models are asked, and webhooks called
-    (&["coroner-llm", "coroner-server"], &["reqwest"]),
+    (&["coroner-llm", "coroner-server", "coroner-store"], &["reqwest"]),
     (&["coroner-server"], &["lettre"]),
     (&["coroner-cli"], &["clap", "anyhow"]),
 ];

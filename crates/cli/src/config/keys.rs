@@ -17,6 +17,7 @@ pub(super) enum Kind {
 
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("store", Kind::Plain),
+    ("logs", Kind::Plain),
     ("report", Kind::Plain),
     ("report_token_file", Kind::Path),
     ("report_spool", Kind::Path),

@@ -114,6 +114,16 @@ fn what_is_wrong_is_named_with_its_place() {
         ("[model]\ntimeout = \"soon\"", &[], "config.toml:2: model.timeout: `soon` is not a duration"),
         ("model = 3", &[], "config.toml:1: unknown key `model`"),
         (
+            "logs = \"/var/logs\"",
+            &[],
+            "config.toml:1: logs: `/var/logs` is no place for logs: only s3:// is known",
+        ),
+        (
+            "",
+            &[("CORONER_LOGS", "s3://")],
+            "environment variable CORONER_LOGS: logs: `s3://` is no place for logs",
+        ),
+        (
             "[model]\nprovider = \"azure\"",
             &[],
             "config.toml:2: model.provider: unknown variant `azure`, expected one of `anthropic`, `openai`, `bedrock`, `none`",

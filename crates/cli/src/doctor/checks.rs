@@ -79,7 +79,11 @@ pub(super) fn store(
         },
         Ok(Some(store)) => {
             let checks = match runtime.block_on(store.health(thorough)) {
-                Ok(health) => health_checks(&health, &url, thorough),
+                Ok(health) => {
+                    let mut checks = health_checks(&health, &url, thorough);
+                    checks.extend(large_logs(context, &url));
+                    checks
+                }
                 Err(error) => vec![Check::problem("store", error.to_string())],
             };
             (Some(store), checks)
@@ -103,6 +107,19 @@ fn health_checks(health: &Health, url: &str, thorough: bool) -> Vec<Check> {
         checks.push(Check::problem("store", format!("it can't be written: {why}")));
     }
     checks
+}
+
+/// Where large logs of a table go. Whether the bucket works is part of the store's health.
+fn large_logs(context: &Context, url: &str) -> Option<Check> {
+    url.strip_prefix("dynamodb:")?;
+    Some(match &context.config.logs {
+        Some(place) => Check::ok("logs", format!("large ones go to {place}")),
+        None => Check::note(
+            "logs",
+            "large ones stay on this host",
+            "logs = \"s3://BUCKET/PREFIX\" (CORONER_LOGS) has all hosts read them",
+        ),
+    })
 }
 
 /// Can a file be made beside the database, as SQLite does with each write?

@@ -1,4 +1,4 @@
-//! The commands of docs/deploy.md, with stand-ins for what would change a machine or an account.
+//! The commands of docs/deploy.md and docs/dynamodb.md, with stand-ins for what would change a machine or an account.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -44,7 +44,7 @@ esac
 "#;
 
 #[test]
-fn the_commands_of_the_document_are_right() {
+fn the_commands_of_the_documents_are_right() {
     let home = Home::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let programs = home.path().join("bin");
@@ -62,10 +62,11 @@ fn the_commands_of_the_document_are_right() {
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         bash.env("PATH", path).output().unwrap()
     };
-    let document = include_str!("../../../../docs/deploy.md");
+    let documents =
+        [include_str!("../../../../docs/deploy.md"), include_str!("../../../../docs/dynamodb.md")].join("");
     let blocks: Vec<&str> =
-        document.split("```sh\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
-    assert!(blocks.len() >= 5);
+        documents.split("```sh\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 8);
     for block in blocks {
         let output = run(block);
         assert!(output.status.success(), "{block}\n{}", text(&output.stderr));

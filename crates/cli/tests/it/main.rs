@@ -14,6 +14,7 @@ mod evolve;
 mod input;
 mod kept;
 mod lambda;
+mod large_logs;
 mod lessons;
 mod model;
 mod on_dynamodb;

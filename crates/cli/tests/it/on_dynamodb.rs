@@ -40,7 +40,7 @@ pub(crate) async fn store(home: &Home) -> Store {
     let folder = home.path().join(".local/share/coroner");
     if home.has_a_table() {
         let config = emulator(&std::env::var(ENDPOINT).unwrap());
-        return Store::open_dynamodb(&config, &table(home.path()), &folder).await.unwrap();
+        return Store::open_dynamodb(&config, &table(home.path()), &folder, None).await.unwrap();
     }
     std::fs::create_dir_all(&folder).unwrap();
     Store::open(&format!("sqlite:{}", folder.join("coroner.db").display())).await.unwrap()

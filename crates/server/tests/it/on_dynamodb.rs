@@ -23,7 +23,7 @@ pub(crate) async fn or_in(folder: &Path) -> Store {
     let name = folder.file_name().unwrap().to_str().unwrap().trim_start_matches('.');
     let table = format!("desk-{}-{name}", std::process::id());
     make_table(&config, &table).await.unwrap();
-    Store::open_dynamodb(&config, &table, folder).await.unwrap()
+    Store::open_dynamodb(&config, &table, folder, None).await.unwrap()
 }
 
 fn tell(name: &str, story: fn()) {

@@ -34,7 +34,7 @@ pub(super) async fn backend(case: &str) -> Option<(Arc<Dynamo>, LogFolder, TempD
     assert_eq!(make_table(&config, &table).await.unwrap(), Made::New);
     let folder = tempfile::tempdir().unwrap();
     let logs = LogFolder::beside(&folder.path().join(&table));
-    let dynamo = Dynamo::open(&config, &table, logs.clone()).await.unwrap();
+    let dynamo = Dynamo::open(&config, &table, logs.clone(), None).await.unwrap();
     Some((Arc::new(dynamo), logs, folder))
 }
 

@@ -9,6 +9,8 @@ mod desk;
 mod dynamo;
 #[cfg(feature = "aws")]
 mod dynamo_costs;
+#[cfg(feature = "aws")]
+mod dynamo_objects;
 mod found;
 pub(crate) mod given;
 mod keeping;

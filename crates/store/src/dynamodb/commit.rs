@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::cause::{Cause, Decided, cause_key};
 use super::client::{Item, Key, Refused, number, s};
+use super::logs::NotKept;
 use super::plan::{self, Plan, When, key};
 use super::row::{Over, Row, moment};
 use super::{Dynamo, alerts, happenings, logs};
@@ -29,9 +30,14 @@ pub(super) struct With<'a> {
     pub(super) plan: Plan,
 }
 
-/// The number of what a step makes happen: taken once, however often the step is tried, and used by the try that succeeds.
+/// What a step takes once, however often it is tried.
 #[derive(Default)]
-pub(super) struct Turn(pub(super) Option<i64>);
+pub(super) struct Turn {
+    /// The number of what it makes happen, used by the try that succeeds.
+    happened: Option<i64>,
+    /// The object that its log was made. One that no try uses is a stray of the bucket, which a clean-up removes.
+    object: Option<Result<String, NotKept>>,
+}
 
 /// How a diagnosis joins its cause.
 struct Joined {
@@ -53,7 +59,7 @@ impl Dynamo {
         let mut plan = with.plan;
         let had = old.and_then(|row| row.log.as_ref());
         let changed_log = after.as_ref().and_then(|row| row.log.clone());
-        let changed_log = changed_log.filter(|has| had.is_none_or(|had| had.id != has.id));
+        let mut changed_log = changed_log.filter(|has| had.is_none_or(|had| had.id != has.id));
 
         let mut wanted: Vec<Key> = Vec::new();
         let given = after.as_ref().and_then(|row| {
@@ -66,6 +72,22 @@ impl Dynamo {
         wanted.extend(changed_log.as_ref().map(|log| key(format!("B#{}", log.id), "-")));
         let found = self.table.get_all(&wanted).await?;
 
+        if let (Some(log), Some((kept, _)), Some(row)) = (&changed_log, with.log, &mut after) {
+            let known = found.get(&key(format!("B#{}", log.id), "-"));
+            if turn.object.is_none() {
+                turn.object = self.keep_object(kept, known).await;
+            }
+            if let Some(Err(not_kept)) = &turn.object {
+                row.log_note = Some(match row.log_note.take() {
+                    Some(note) => format!("{note}; {}", not_kept.note),
+                    None => not_kept.note.clone(),
+                });
+                // the experiment does without
+                if !not_kept.is_here {
+                    (row.log, changed_log) = (None, None);
+                }
+            }
+        }
         let mut joined = None;
         if let (Some(row), Some(place)) = (&mut after, &given) {
             let cause = self.settle(row, found.get(place).and_then(Cause::parse)).await?;
@@ -76,7 +98,8 @@ impl Dynamo {
         plan::change(&mut plan, &self.table.name, before, after.as_ref(), self.shard)?;
         if let (Some(log), Some((kept, at))) = (&changed_log, with.log) {
             let place = key(format!("B#{}", log.id), "-");
-            logs::refer(&mut plan, found.get(&place), place, kept, at, self.shard);
+            let object = turn.object.as_ref().and_then(|it| it.as_deref().ok());
+            logs::refer(&mut plan, found.get(&place), place, kept, at, self.shard, object);
         }
         let has = after.as_ref().and_then(|row| row.log.as_ref());
         if let Some(log) = had.filter(|had| has.is_none_or(|has| has.id != had.id)) {
@@ -84,11 +107,11 @@ impl Dynamo {
         }
         let what = after.as_ref().and_then(|row| happened(old, row));
         if let (Some(what), Some(row)) = (what, &after) {
-            let id = match turn.0 {
+            let id = match turn.happened {
                 Some(id) => id,
                 None => self.next_happening().await?,
             };
-            turn.0 = Some(id);
+            turn.happened = Some(id);
             happenings::tell(&mut plan, id, what, row.number);
             if what != What::Started && row.diagnosis.is_some() && found.contains_key(&alerts::memory_key()) {
                 alerts::notice(&mut plan, self.next("event").await?, what.as_str(), row.number);
@@ -99,7 +122,7 @@ impl Dynamo {
         }
         self.table.transact(plan.items(&self.table.name)?).await?;
         if what.is_some() {
-            turn.0 = None;
+            turn.happened = None;
         }
         if let Some(old) = old {
             self.remove_words(old, after.as_ref()).await?;
@@ -228,12 +251,15 @@ impl Dynamo {
     /// The number of an experiment, and that of its beginning among what happens.
     pub(super) async fn next_number(&self) -> Result<(u64, Turn), Error> {
         let now = self.table.add(&key("#", "number"), &[("value", 1), ("happened", 1)]).await?;
-        Ok((number(&now, "value").unwrap_or_default(), Turn(number(&now, "happened"))))
+        Ok((
+            number(&now, "value").unwrap_or_default(),
+            Turn { happened: number(&now, "happened"), object: None },
+        ))
     }
 
     /// A number that was taken and is not needed: nobody is to wait for it.
     pub(super) async fn pass(&self, turn: Turn) {
-        if let Some(id) = turn.0 {
+        if let Some(id) = turn.happened {
             _ = self.table.put(happenings::nothing(id)).await;
         }
     }

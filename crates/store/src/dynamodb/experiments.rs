@@ -156,12 +156,14 @@ impl Dynamo {
         Ok(())
     }
 
-    /// What is large is made a file of the folder first; if that fails, the experiment does without and says so.
+    /// What is large, and goes into no bucket, is made a file of the folder first; if that fails, the experiment does without
+    /// and says so.
     fn adopted<'a>(&self, log: Option<&'a Log>) -> (Option<&'a Kept>, Option<String>) {
         let Some(log) = log else { return (None, None) };
         let note = log.note().map(str::to_owned);
         let Some(kept) = log.kept() else { return (None, note) };
         if let crate::logs::LogData::File(partial) = &kept.data
+            && !self.objects.are_wanted()
             && let Err(e) = self.folder.adopt(partial, &kept.facts.id)
         {
             return (None, Some(format!("the log could not be kept ({e})")));

@@ -123,6 +123,9 @@ impl Dynamo {
                 problems.push("the table does not forget by itself: time to live is off".to_owned());
             }
         }
+        if let Err(e) = self.objects.check().await {
+            problems.push(e.to_string());
+        }
         let all = self.combinations().await?;
         let running = all.iter().filter(|(words, _)| words.status == Status::Running);
         Ok(Health {

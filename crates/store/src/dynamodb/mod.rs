@@ -15,6 +15,7 @@ mod list;
 mod load;
 mod logs;
 mod lookup;
+mod objects;
 mod outbox;
 #[cfg(test)]
 mod parts;
@@ -51,9 +52,9 @@ pub(crate) use client::Used;
 use crate::backend::Backend;
 use crate::logs::{LogFolder, StoredLog};
 use crate::{
-    CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, LogId, NewExperiment, Outcome,
-    Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure, Spent,
-    Summary,
+    CandidateOutcome, CommandLine, Error, Experiment, ExperimentId, Health, LogId, LogPlace, NewExperiment,
+    Outcome, Page, Pruned, Query, Retention, Running, SavedAs, SavedFailure, SignatureStats, SimilarFailure,
+    Spent, Summary,
 };
 
 /// The SDK pauses a little longer before each of these, when it is told that there is too much to do.
@@ -107,19 +108,26 @@ pub async fn make_table(config: &SdkConfig, table: &str) -> Result<Made, Error> 
 pub(crate) struct Dynamo {
     table: client::Table,
     folder: LogFolder,
+    objects: objects::Objects,
     /// Which of the counters' items this process writes.
     shard: u64,
     known: search::Known,
 }
 
 impl Dynamo {
-    pub(crate) async fn open(config: &SdkConfig, table: &str, folder: LogFolder) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        config: &SdkConfig,
+        table: &str,
+        folder: LogFolder,
+        logs: Option<LogPlace>,
+    ) -> Result<Self, Error> {
         let client = client(config);
-        table::check(&client, table).await?;
+        let made = table::check(&client, table).await?;
         let shard = u64::from(uuid::Uuid::now_v7().into_bytes()[15]) % plan::SHARDS;
         Ok(Self {
             table: client::Table::new(client, table.to_owned()),
             folder,
+            objects: objects::Objects::new(config, logs, format!("{table}-{made}")),
             shard,
             known: search::Known::default(),
         })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coroner_diagnosis::Reply;
+use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
@@ -76,6 +77,9 @@ impl Dynamo {
             }
         }
         self.strays(now, &mut done).await?;
+        if let Err(e) = self.stray_objects(now, &mut done).await {
+            done.problems.push(e.to_string());
+        }
         Ok(done)
     }
 
@@ -216,7 +220,8 @@ impl Dynamo {
                 return Ok(());
             }
         };
-        let mut old = Vec::new();
+        let mut old = self.folder.copies().unwrap_or_default();
+        old.retain(|path| is_older(path, now));
         for (id, path) in files.logs {
             if is_older(&path, now) && self.is_unknown(&id).await? {
                 old.push(path);
@@ -240,9 +245,27 @@ impl Dynamo {
         Ok(())
     }
 
+    /// Objects of the bucket that nothing refers to: left by a process that died between two steps.
+    async fn stray_objects(&self, now: Timestamp, done: &mut Pruned) -> Result<(), Error> {
+        let before = now.checked_sub(UNCLAIMED).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut some = self.objects.older(before)?.try_chunks(STEP);
+        while let Some(some) = some.try_next().await.map_err(|e| e.1)? {
+            let keys: Vec<_> = some.iter().map(|(id, _)| key(format!("B#{id}"), "-")).collect();
+            let known = self.table.get_all(&keys).await?;
+            for ((_, object), place) in some.iter().zip(&keys) {
+                if known.get(place).and_then(|item| text(item, "object")) != Some(object) {
+                    self.objects.remove(object).await?;
+                    done.stray_files += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn is_unknown(&self, id: &LogId) -> Result<bool, Error> {
         let item = self.table.get(format!("B#{id}"), "-").await?;
-        Ok(item.is_none_or(|item| item.contains_key("data")))
+        // what is in the table or the bucket was here before it got there
+        Ok(item.is_none_or(|item| item.contains_key("data") || item.contains_key("object")))
     }
 }
 

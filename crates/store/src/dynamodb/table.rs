@@ -121,11 +121,13 @@ async fn begin(client: &Client, table: &str) -> Result<(), Error> {
     put.item("value", n(SCHEMA)).send().await.map_err(|e| told(table, &e)).map(drop)
 }
 
-/// Is it a table of ours, of a version that we know?
-pub(super) async fn check(client: &Client, table: &str) -> Result<(), Error> {
+/// Is it a table of ours, of a version that we know? Says by what AWS tells it from others of its name.
+pub(super) async fn check(client: &Client, table: &str) -> Result<String, Error> {
     let missing = || Error::Table { table: table.to_owned(), trouble: TableTrouble::Missing };
-    is_ours(table, &describe(client, table).await?.ok_or_else(missing)?)?;
-    check_version(client, table).await
+    let found = describe(client, table).await?.ok_or_else(missing)?;
+    is_ours(table, &found)?;
+    check_version(client, table).await?;
+    Ok(found.table_id.unwrap_or_default())
 }
 
 async fn check_version(client: &Client, table: &str) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 //! made durable and linked to `ab/cdef….zst` inside that commit. The partial file goes last, so whenever we die, either
 //! the row has the log or the partial file still has it.
 
+#[cfg(feature = "aws")]
+mod copies;
 mod reader;
 mod writer;
 

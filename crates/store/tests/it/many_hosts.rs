@@ -39,7 +39,7 @@ fn table(folder: &Path) -> String {
 }
 
 async fn open(config: &SdkConfig, folder: &Path) -> Store {
-    Store::open_dynamodb(config, &table(folder), folder).await.unwrap()
+    Store::open_dynamodb(config, &table(folder), folder, None).await.unwrap()
 }
 
 fn died_of(n: u64) -> Diagnosis {
