@@ -6,6 +6,8 @@ mod bench;
 mod check;
 mod diagnose;
 mod evolve;
+#[cfg(feature = "aws")]
+mod import;
 mod lessons;
 mod people;
 mod records;
@@ -31,6 +33,8 @@ pub(crate) use bench::{BenchArgs, BenchCommand, FillArgs};
 pub(crate) use check::CheckArgs;
 pub(crate) use diagnose::{AnalyzeArgs, EvalArgs, EvidenceArgs, FailureArgs};
 pub(crate) use evolve::{EvolveArgs, Who};
+#[cfg(feature = "aws")]
+pub(crate) use import::ImportArgs;
 pub(crate) use lessons::{AdviceArgs, By, Since, StatsArgs};
 pub(crate) use people::{TokenArgs, TokenCommand, UserArgs, UserCommand};
 pub(crate) use records::{ListArgs, PruneArgs, ShowArgs};
@@ -118,6 +122,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     Prune(PruneArgs),
     Store(StoreArgs),
+    #[cfg(feature = "aws")]
+    Import(ImportArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -172,7 +178,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            if cfg!(feature = "aws") { 40 } else { 39 },
+            if cfg!(feature = "aws") { 41 } else { 39 },
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );

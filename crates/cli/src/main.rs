@@ -16,6 +16,8 @@ mod environment;
 mod eval;
 mod evolve;
 mod history;
+#[cfg(feature = "aws")]
+mod import;
 mod kept;
 mod lambda;
 mod list;
@@ -84,6 +86,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failed> {
         Command::Show(args) => show::show(args, context),
         Command::Prune(args) => prune::command(args, context),
         Command::Store(args) => storage::command(args, context),
+        #[cfg(feature = "aws")]
+        Command::Import(args) => import::import(args, context),
         Command::Serve(args) => serve::serve(args, context),
         Command::Lambda(_) => lambda::lambda(context),
         Command::Alerts(args) => alerts::command(args, context),

@@ -9,6 +9,9 @@ pub enum TableTrouble {
         "is not there, in this account and region; make it with `coroner store init`, or check AWS_REGION"
     )]
     Missing,
+    /// There is none of this name, and it would not be for us to make.
+    #[error("is not there, in this account and region; check its name, AWS_PROFILE and AWS_REGION")]
+    NotThere,
     /// There is one, and it is not ours.
     #[error("is of another shape ({detail}); nothing was changed: give another name")]
     Shape {

@@ -8,7 +8,7 @@ use crate::rig::{Home, text};
 use crate::serve::Serving;
 
 /// The binary, with the AWS configuration of nobody but these variables.
-fn coroner(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> Command {
+pub(crate) fn coroner(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> Command {
     let mut command = home.coroner(words);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {
@@ -20,7 +20,7 @@ fn coroner(home: &Home, variables: &[(&str, &str)], words: &[&str]) -> Command {
     command
 }
 
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+pub(crate) const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
 
 fn answer(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))

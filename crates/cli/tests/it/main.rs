@@ -11,6 +11,7 @@ mod check;
 mod deploy;
 mod dynamodb;
 mod evolve;
+mod import;
 mod input;
 mod kept;
 mod lambda;

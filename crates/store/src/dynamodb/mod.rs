@@ -24,6 +24,7 @@ mod plan;
 mod prune;
 mod related;
 mod row;
+mod scan;
 mod search;
 mod table;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 pub use load::{Hot, Load};
+pub use scan::TableScan;
 pub use table::Made;
 
 #[cfg(test)]
