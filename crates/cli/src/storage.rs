@@ -1,5 +1,7 @@
 //! Where experiments are kept, opened: a file of SQLite, or a table of DynamoDB with whatever the AWS configuration says.
-//! And `coroner store`, which makes it.
+//! And `coroner store`, which makes it and copies it.
+
+mod copy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,11 @@ pub(crate) async fn open(context: &Context) -> Result<Store, Error> {
 
 /// The same, with another patience for locks of other processes.
 pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<Store, Error> {
-    let url = context.store_url();
+    open_at(context, &context.store_url(), wait).await
+}
+
+/// The store at this place.
+async fn open_at(context: &Context, url: &str, wait: Duration) -> Result<Store, Error> {
     match url.parse()? {
         Location::Sqlite(_) => {
             if let Some(place) = &context.config.logs {
@@ -27,7 +33,7 @@ pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<St
                     "logs = {place} is not used: it is for stores in DynamoDB, and {url} has its logs beside it"
                 ));
             }
-            Store::open_waiting(&url, wait).await
+            Store::open_waiting(url, wait).await
         }
         Location::DynamoDb(table) => remote::open(context, &table).await,
     }
@@ -52,7 +58,14 @@ struct Initialised {
 }
 
 pub(crate) fn command(args: &StoreArgs, context: &Context) -> Result<u8, Failed> {
-    let StoreCommand::Init = args.command;
+    match &args.command {
+        StoreCommand::Init => init(context),
+        StoreCommand::Copy(args) => copy::copy(&args.from, &args.to, context),
+        StoreCommand::Migrate => copy::migrate(context),
+    }
+}
+
+fn init(context: &Context) -> Result<u8, Failed> {
     let runtime = crate::analyst::runtime()?;
     let location: Location = context.store_url().parse()?;
     let made = match &location {
@@ -98,6 +111,11 @@ mod remote {
         Store::open_dynamodb(&config().await, table, &data.join("coroner"), logs).await
     }
 
+    /// The form of what stands in a table.
+    pub(super) async fn form(_context: &Context, table: &str) -> Result<i64, Error> {
+        dynamodb::form_of(&config().await, table).await
+    }
+
     pub(super) async fn make(_context: &Context, table: &str) -> Result<bool, Error> {
         Ok(dynamodb::make_table(&config().await, table).await? == Made::New)
     }
@@ -126,6 +144,10 @@ mod remote {
     }
 
     pub(super) async fn make(context: &Context, _table: &str) -> Result<bool, Error> {
+        Err(not_here(context))
+    }
+
+    pub(super) async fn form(context: &Context, _table: &str) -> Result<i64, Error> {
         Err(not_here(context))
     }
 }

@@ -67,6 +67,10 @@ pub(crate) trait Backend: LabBackend + DeskBackend + AlertBackend {
 
     async fn health(&self, thorough: bool) -> Result<Health, Error>;
     async fn close(&self) -> Result<(), Error>;
+    /// What a copy asks, where there are copies of this kind of store.
+    fn copying(&self) -> Option<&dyn crate::copy::CopyBackend> {
+        None
+    }
 }
 
 /// What the lab needs beside: runs, candidates, and what failures cost.

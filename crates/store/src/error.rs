@@ -240,6 +240,17 @@ pub enum Error {
         /// What was asked for.
         id: i64,
     },
+    /// A copy would mix two stores.
+    #[error(
+        "the target has something else under the same names: {what}{}; nothing was written: copy into an empty store, or into the one that this was copied into before",
+        if *.more > 0 { format!(" and {more} more") } else { String::new() }
+    )]
+    Taken {
+        /// Some of it.
+        what: String,
+        /// How much there is beside.
+        more: usize,
+    },
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,
@@ -268,6 +279,7 @@ impl Error {
                 | Self::NoRun { .. }
                 | Self::RunIsHeld { .. }
                 | Self::NotACandidate { .. }
+                | Self::Taken { .. }
         )
     }
 

@@ -10,6 +10,7 @@ mod backend;
 mod candidate;
 #[cfg(test)]
 mod conformance;
+mod copy;
 mod cost;
 mod desk;
 #[cfg(feature = "aws")]
@@ -28,6 +29,7 @@ mod overview;
 mod owner;
 mod people;
 mod query;
+mod record;
 mod retention;
 mod run;
 mod similarity;
@@ -44,6 +46,7 @@ pub use candidate::{
     Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Feedback,
     NewCandidate,
 };
+pub use copy::{Both, Copied, CopyProgress, CopyStep};
 pub use cost::{Costs, FixedBy, PolicyRefusals, Scope, SignatureCost, Taken, TopOrder, TopQuery, Within};
 pub use error::Error;
 pub use experiment::{
@@ -70,6 +73,7 @@ pub use query::{
 pub use retention::{PassedLogs, Pruned, Retention};
 pub use run::{NewRun, Run, RunEnd, RunId, RunState};
 pub use similarity::cause_text;
+pub use sqlite::{SCHEMA, schema_of};
 pub use status::Status;
 pub use store::{Begun, LOCK_WAIT, Store};
 pub use table_trouble::TableTrouble;

@@ -24,7 +24,7 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Store {
     pub(crate) backend: Arc<dyn Backend>,
-    folder: LogFolder,
+    pub(crate) folder: LogFolder,
 }
 
 impl std::fmt::Debug for Store {
@@ -329,7 +329,7 @@ impl Drop for Begun {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // blocking tasks are never cancelled

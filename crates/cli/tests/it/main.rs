@@ -26,6 +26,7 @@ mod run;
 mod sandbox;
 mod serve;
 mod specimens;
+mod store_copy;
 mod terminal;
 mod traces;
 mod worker;

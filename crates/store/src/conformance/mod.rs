@@ -3,6 +3,7 @@
 
 mod alerts;
 mod candidates;
+mod copying;
 mod costs;
 mod desk;
 #[cfg(feature = "aws")]

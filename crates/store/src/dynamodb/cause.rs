@@ -1,13 +1,12 @@
 //! A cause of failures as one item: when it was first seen, its words, what people decided about its group and said of its
 //! failures, and where the group stands among groups. It is changed only on condition of its version.
 
-use serde::{Deserialize, Serialize};
-
 use super::Dynamo;
 use super::client::{Item, Key, n, number, s, text};
 use super::plan::{Plan, When, key, signature_partition};
 use super::row::hex;
-use crate::{Error, GroupState, Ruling};
+pub(super) use crate::record::{Decided, InForce, Split};
+use crate::{Error, GroupState};
 
 /// Where those of one state stand, by an index for each order.
 pub(super) fn groups_partition(state: GroupState) -> String {
@@ -21,39 +20,6 @@ pub(super) fn group_place(value: i64, id: i64) -> String {
 
 pub(super) fn cause_key(signature: &str) -> Key {
     key(signature_partition(signature), "-")
-}
-
-/// Failures whose cause holds these words are of another signature.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Split {
-    pub(super) words: String,
-    pub(super) part: String,
-    pub(super) by: String,
-    pub(super) at: i64,
-}
-
-/// The correction that is in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct InForce {
-    pub(super) id: i64,
-    pub(super) ruling: Ruling,
-}
-
-/// What people decided, of the group that this cause leads, and what they said of the cause's own failures. Times are
-/// milliseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Decided {
-    /// The one that it was joined to.
-    pub(super) lead: Option<String>,
-    pub(super) state: GroupState,
-    pub(super) muted_until: Option<i64>,
-    pub(super) assignee: Option<String>,
-    pub(super) by: Option<String>,
-    pub(super) at: Option<i64>,
-    pub(super) reopened: Option<i64>,
-    pub(super) splits: Vec<Split>,
-    pub(super) in_force: Option<InForce>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

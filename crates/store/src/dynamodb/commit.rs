@@ -208,7 +208,7 @@ impl Dynamo {
         Ok(Some(Joined { signature, in_place }))
     }
 
-    async fn keep_word(&self, word: &str, signature: &str) -> Result<(), Error> {
+    pub(super) async fn keep_word(&self, word: &str, signature: &str) -> Result<(), Error> {
         let mut plan = Plan::default();
         let partition = format!("K#{word}");
         let item = Item::from([("s".to_owned(), s(signature))]);

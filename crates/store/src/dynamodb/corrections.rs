@@ -8,6 +8,7 @@ use super::Dynamo;
 use super::cause::InForce;
 use super::client::{Ask, Item, Key, n, number, s, text};
 use super::plan::{Plan, When, alone, bounded, key, overruled_partition};
+use crate::copy::Vote;
 use crate::{Change, Correction, Error, ExperimentId, Replay, Ruling, Said, TableTrouble, Votes};
 
 /// So often a correction is made anew when others change the same cause.
@@ -37,7 +38,7 @@ fn item(it: &Correction) -> Item {
     item
 }
 
-fn correction(item: &Item) -> Option<Correction> {
+pub(super) fn correction(item: &Item) -> Option<Correction> {
     let time = |name| number::<i64>(item, name).and_then(|ms| Timestamp::from_millisecond(ms).ok());
     Some(Correction {
         id: text(item, "sk")?.parse().ok()?,
@@ -50,7 +51,22 @@ fn correction(item: &Item) -> Option<Correction> {
     })
 }
 
-fn votes_partition(number: u64) -> String {
+/// Where one stands, and what leads to it.
+pub(super) fn places(it: &Correction) -> [(Key, Item); 2] {
+    [(place(it.id), item(it)), (key(of_signature(&it.signature), place(it.id).1), Item::new())]
+}
+
+pub(super) fn vote_item(number: u64, vote: &Vote) -> Item {
+    Item::from([
+        ("pk".to_owned(), s(votes_partition(number))),
+        ("sk".to_owned(), s(bounded(&vote.by))),
+        ("by".to_owned(), s(&vote.by)),
+        ("helpful".to_owned(), n(u8::from(vote.helpful))),
+        ("at".to_owned(), n(vote.at)),
+    ])
+}
+
+pub(super) fn votes_partition(number: u64) -> String {
     format!("VO#{number}")
 }
 

@@ -19,6 +19,14 @@ use crate::{
     TokenScope, User, UserChange, Votes,
 };
 
+pub(super) fn silenced_item(it: &Silenced) -> Item {
+    Item::from([
+        ("rule".to_owned(), s(&it.rule)),
+        ("by".to_owned(), s(&it.by)),
+        ("at".to_owned(), n(it.at.as_millisecond())),
+    ])
+}
+
 #[async_trait]
 impl DeskBackend for Dynamo {
     async fn version(&self) -> Result<i64, Error> {
@@ -190,12 +198,8 @@ impl DeskBackend for Dynamo {
         let (place, mut plan) = (key("Z", alone(rule)), Plan::default());
         match by {
             Some(by) => {
-                let item = Item::from([
-                    ("rule".to_owned(), s(rule)),
-                    ("by".to_owned(), s(by)),
-                    ("at".to_owned(), n(now.as_millisecond())),
-                ]);
-                plan.put(place, item, When::Absent);
+                let it = Silenced { rule: rule.to_owned(), by: by.to_owned(), at: now };
+                plan.put(place, silenced_item(&it), When::Absent);
             }
             None => plan.delete(place, When::Present),
         }

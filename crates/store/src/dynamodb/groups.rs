@@ -61,7 +61,7 @@ impl Family {
     }
 }
 
-fn member_key(lead: &str, member: &Cause) -> super::client::Key {
+pub(super) fn member_key(lead: &str, member: &Cause) -> super::client::Key {
     key(signature_partition(lead), format!("m{:020}", member.id))
 }
 

@@ -45,6 +45,12 @@ fn run_item(run: &Run) -> Result<Item, Error> {
     Ok(item)
 }
 
+/// Where one stands, and what leads to it.
+pub(super) fn places(run: &Run) -> Result<[(Key, Item); 2], Error> {
+    let leads = key(format!("U#{}", bounded(&run.task)), run_key(run.id).1);
+    Ok([(run_key(run.id), run_item(run)?), (leads, Item::new())])
+}
+
 fn json(value: &impl serde::Serialize, of: RunId) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|e| Error::record(format!("of run {of}"), e))
 }
@@ -66,6 +72,13 @@ fn run_of(item: &Item) -> Result<Run, Error> {
         ended_at: moment("ended"),
         reason: text(item, "reason").map(str::to_owned),
     })
+}
+
+/// A code from all its parts.
+pub(super) fn unpacked(parts: &[Item]) -> std::io::Result<Vec<u8>> {
+    let data = parts.iter().filter_map(|part| part.get("data")?.as_b().ok());
+    let packed: Vec<u8> = data.flat_map(|blob| blob.as_ref().to_vec()).collect();
+    zstd::decode_all(&packed[..])
 }
 
 /// The candidate's part of an experiment's end. One whose end nobody saw is to be tested again.
@@ -93,7 +106,7 @@ pub(super) fn end(
     Ok(())
 }
 
-fn code_key(run: u64, hash: &str) -> Key {
+pub(super) fn code_key(run: u64, hash: &str) -> Key {
     key(format!("H#{run}"), alone(hash))
 }
 
@@ -409,9 +422,7 @@ impl LabBackend for Dynamo {
         if parts.is_empty() {
             return Err(Error::NotACandidate { id: id.to_string() });
         }
-        let data = parts.iter().filter_map(|part| part.get("data")?.as_b().ok());
-        let packed: Vec<u8> = data.flat_map(|blob| blob.as_ref().to_vec()).collect();
-        zstd::decode_all(&packed[..]).map_err(|e| Error::Code { id: id.to_string(), detail: e.to_string() })
+        unpacked(&parts).map_err(|e| Error::Code { id: id.to_string(), detail: e.to_string() })
     }
 
     async fn costs(&self, within: Within) -> Result<Costs, Error> {

@@ -18,8 +18,11 @@ const NAMED: usize = 5;
 /// A name may have many attempts: so many items are read for the names that begin alike.
 const READ: usize = 500;
 
+/// Where days stand with what was spent on them.
+pub(super) const SPENDING: &str = "$";
+
 pub(super) fn spending_key(day: Date) -> Key {
-    key("$", day.to_string())
+    key(SPENDING, day.to_string())
 }
 
 impl Dynamo {

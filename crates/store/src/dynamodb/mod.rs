@@ -4,6 +4,7 @@ mod alerts;
 mod cause;
 mod client;
 mod commit;
+mod copy;
 mod corrections;
 mod costs;
 mod desk;
@@ -105,6 +106,11 @@ pub fn emulator(endpoint: &str) -> SdkConfig {
 /// Makes a table for experiments, where there is none of this name.
 pub async fn make_table(config: &SdkConfig, table: &str) -> Result<Made, Error> {
     table::make(&client(config), table).await
+}
+
+/// The form of what stands in a table of ours; an error says what to do with one of another form.
+pub async fn form_of(config: &SdkConfig, table: &str) -> Result<i64, Error> {
+    table::check(&client(config), table).await.map(|_| table::SCHEMA)
 }
 
 pub(crate) struct Dynamo {
@@ -256,5 +262,9 @@ impl Backend for Dynamo {
 
     async fn close(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn copying(&self) -> Option<&dyn crate::copy::CopyBackend> {
+        Some(self)
     }
 }

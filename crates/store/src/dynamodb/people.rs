@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::Dynamo;
 use super::client::{Ask, Item, Key, n, number, s, text};
 use super::plan::{Plan, When, alone, bounded, key};
+use crate::copy::Person;
 use crate::{Credentials, Error, Role, TableTrouble, Token, TokenHash, TokenScope, User, UserChange};
 
 /// A token that is used all the time is noted once in this many milliseconds.
@@ -72,6 +73,54 @@ fn token(item: &Item) -> Option<Token> {
     })
 }
 
+/// Somebody with what their word is held against, for a copy.
+pub(super) fn person(item: &Item) -> Option<Person> {
+    let totp = item.get("totp").and_then(|it| it.as_b().ok()).map(|blob| blob.as_ref().to_vec());
+    Some(Person { user: user(item)?, password: text(item, "password")?.to_owned(), totp })
+}
+
+/// Where somebody stands who is new here.
+pub(super) fn place_of(person: &Person) -> (Key, Item) {
+    let user = &person.user;
+    let mut item = Item::from([
+        ("name".to_owned(), s(&user.name)),
+        ("role".to_owned(), s(user.role.as_str())),
+        ("password".to_owned(), s(&person.password)),
+        ("created".to_owned(), n(user.created_at.as_millisecond())),
+        ("time".to_owned(), new_time()),
+        ("v".to_owned(), n(1)),
+    ]);
+    item.extend(user.disabled_at.map(|at| ("disabled".to_owned(), n(at.as_millisecond()))));
+    item.extend(person.totp.clone().map(|secret| ("totp".to_owned(), AttributeValue::B(secret.into()))));
+    (user_key(&user.name), item)
+}
+
+/// A token with its hash, for a copy.
+pub(super) fn hashed(item: &Item) -> Option<(Token, TokenHash)> {
+    let hex = text(item, "hash")?;
+    let byte = |i: usize| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok();
+    let mut hash = [0; 32];
+    for (i, place) in hash.iter_mut().enumerate() {
+        *place = byte(i)?;
+    }
+    Some((token(item)?, hash))
+}
+
+/// Where a token stands, and what leads to it.
+pub(super) fn places(it: &Token, hash: &TokenHash) -> [(Key, Item); 3] {
+    let leads = || Item::from([("id".to_owned(), n(it.id))]);
+    let mut item = Item::from([
+        ("name".to_owned(), s(&it.name)),
+        ("hash".to_owned(), s(hexadecimal(hash))),
+        ("scope".to_owned(), s(it.scope.as_str())),
+        ("by".to_owned(), s(&it.created_by)),
+        ("created".to_owned(), n(it.created_at.as_millisecond())),
+    ]);
+    item.extend(it.last_used.map(|at| ("used".to_owned(), n(at.as_millisecond()))));
+    item.extend(it.revoked_at.map(|at| ("revoked".to_owned(), n(at.as_millisecond()))));
+    [(token_name_key(&it.name), leads()), (hash_key(hash), leads()), (token_key(it.id), item)]
+}
+
 /// A time that no session is of yet.
 fn new_time() -> AttributeValue {
     s(uuid::Uuid::now_v7().to_string())
@@ -86,15 +135,10 @@ impl Dynamo {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let mut plan = Plan::default();
-        let item = Item::from([
-            ("name".to_owned(), s(name)),
-            ("role".to_owned(), s(role.as_str())),
-            ("password".to_owned(), s(password)),
-            ("created".to_owned(), n(now.as_millisecond())),
-            ("time".to_owned(), new_time()),
-            ("v".to_owned(), n(1)),
-        ]);
-        plan.put(user_key(name), item, When::Absent);
+        let user =
+            User { name: name.to_owned(), role, second_factor: false, created_at: now, disabled_at: None };
+        let (place, item) = place_of(&Person { user, password: password.to_owned(), totp: None });
+        plan.put(place, item, When::Absent);
         self.write(plan).await
     }
 
@@ -277,17 +321,18 @@ impl Dynamo {
     ) -> Result<Option<Token>, Error> {
         let id = i64::try_from(self.next("token").await?).unwrap_or(i64::MAX);
         let mut plan = Plan::default();
-        let leads = || Item::from([("id".to_owned(), n(id))]);
-        plan.put(token_name_key(name), leads(), When::Absent);
-        plan.put(hash_key(hash), leads(), When::Absent);
-        let item = Item::from([
-            ("name".to_owned(), s(name)),
-            ("hash".to_owned(), s(hexadecimal(hash))),
-            ("scope".to_owned(), s(scope.as_str())),
-            ("by".to_owned(), s(by)),
-            ("created".to_owned(), n(now.as_millisecond())),
-        ]);
-        plan.put(token_key(id), item, When::Absent);
+        let it = Token {
+            id,
+            name: name.to_owned(),
+            scope,
+            created_by: by.to_owned(),
+            created_at: now,
+            last_used: None,
+            revoked_at: None,
+        };
+        for (place, item) in places(&it, hash) {
+            plan.put(place, item, When::Absent);
+        }
         match self.write(plan).await? {
             true => self.token_of(hash).await,
             false => Ok(None),

@@ -1,18 +1,17 @@
 //! An experiment as one item: everything that is known of it, and the attributes by which indexes find it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coroner_diagnosis::{Diagnosis, Exit};
+use coroner_diagnosis::Diagnosis;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::client::{Item, Key, s, text};
 use super::words::Words;
+pub(super) use crate::record::{LogRef, Named, Over, Row, Tested};
 use crate::{
-    Analysis, Candidate, CandidateFailure, CommandLine, Cost, Error, Experiment, ExperimentId, Feedback,
-    Listed, LogFacts, LogId, NewExperiment, Owner, RunId, Running, Status, TableTrouble,
+    Analysis, Candidate, CandidateFailure, CommandLine, Cost, Error, Experiment, ExperimentId, Listed,
+    LogFacts, LogId, NewExperiment, RunId, Running, Status, TableTrouble,
 };
 
 /// Bits of a key below the milliseconds.
@@ -54,44 +53,6 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX >> 20).min(i64::MAX >> 20)
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct LogRef {
-    /// Hexadecimal.
-    pub(super) id: String,
-    pub(super) bytes: u64,
-    pub(super) stored: u64,
-}
-
-/// Name, attempt and number.
-pub(super) type Named = (String, u32, u64);
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Tested {
-    pub(super) run: u64,
-    pub(super) hash: String,
-    pub(super) code_bytes: u64,
-    pub(super) tries: u32,
-    pub(super) newest: bool,
-    pub(super) rerun: bool,
-    pub(super) generation: u32,
-    pub(super) parents: Vec<Named>,
-    pub(super) repair_of: Option<Named>,
-    pub(super) proposer: String,
-    pub(super) change: String,
-    pub(super) feedback: Feedback,
-    pub(super) nanodollars: i64,
-    pub(super) input_tokens: u64,
-    pub(super) output_tokens: u64,
-    #[serde(default)]
-    pub(super) metrics: BTreeMap<String, f64>,
-    #[serde(default)]
-    pub(super) score: Option<f64>,
-    #[serde(default)]
-    pub(super) result: Option<serde_json::Value>,
-    #[serde(default)]
-    pub(super) refused_by: Vec<String>,
-}
-
 impl Tested {
     /// Itself and what it mends.
     pub(super) fn all_parents(&self) -> impl Iterator<Item = &Named> {
@@ -102,40 +63,6 @@ impl Tested {
     pub(super) fn was_measured(&self) -> bool {
         !self.metrics.is_empty()
     }
-}
-
-/// A diagnosis as it was before a person's word took its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Over {
-    pub(super) correction: i64,
-    pub(super) diagnosis: Diagnosis,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Row {
-    pub(super) number: u64,
-    pub(super) name: String,
-    pub(super) attempt: u32,
-    /// Milliseconds, and in the bits below them something that tells those of one millisecond apart.
-    pub(super) key: i64,
-    pub(super) kind: String,
-    pub(super) command: CommandLine,
-    pub(super) cwd: String,
-    pub(super) owner: Option<Owner>,
-    pub(super) status: Status,
-    pub(super) ended_at: Option<i64>,
-    pub(super) exit: Option<Exit>,
-    pub(super) reason: Option<String>,
-    pub(super) log: Option<LogRef>,
-    pub(super) log_note: Option<String>,
-    pub(super) diagnosis: Option<Diagnosis>,
-    #[serde(default)]
-    pub(super) tested: Option<Tested>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) over: Option<Over>,
-    /// The diagnosis is as somebody gave it: what people said of its cause has still to be laid over it.
-    #[serde(skip)]
-    pub(super) is_given: bool,
 }
 
 pub(super) fn key_of(number: u64) -> Key {

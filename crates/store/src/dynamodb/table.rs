@@ -142,8 +142,11 @@ async fn check_version(client: &Client, table: &str) -> Result<(), Error> {
             Err(shape(what.to_owned()))
         }
         Some(SCHEMA) => Ok(()),
+        Some(found) if found < SCHEMA => Err(shape(format!(
+            "it has form {found}, which no release ever wrote and none reads; this one writes form {SCHEMA} into a new table"
+        ))),
         Some(found) => {
-            Err(shape(format!("it was written by another release, version {found}; we know {SCHEMA}")))
+            Err(shape(format!("it was written by a newer release, form {found}; we know {SCHEMA}")))
         }
     }
 }

@@ -43,7 +43,6 @@ impl LogId {
     }
 
     /// From what it is shown as.
-    #[cfg(feature = "aws")]
     pub(crate) fn parse(hex: &str) -> Option<Self> {
         from_hex(hex)
     }
@@ -117,6 +116,11 @@ impl Log {
     #[must_use]
     pub fn small(bytes: &[u8]) -> Option<Self> {
         writer::keep_small(bytes)
+    }
+
+    /// One of another store; and the file that is superfluous once it is kept.
+    pub(crate) fn copied(kept: Option<Kept>, note: Option<String>, leftover: Option<PathBuf>) -> Self {
+        Self { kept, note, leftovers: leftover.into_iter().collect() }
     }
 
     pub(crate) fn kept(&self) -> Option<&Kept> {
@@ -237,6 +241,16 @@ impl LogFolder {
                 Err(e) => Err(e),
             },
         }
+    }
+
+    /// A file of another folder, copied here to be adopted. That one stays as it is: a link would have both stores remove it.
+    pub(crate) fn copied_here(&self, from: &Path) -> io::Result<PathBuf> {
+        let partial = self.partial(&uuid::Uuid::now_v7().to_string());
+        let mut from = File::open(from)?;
+        let mut to = private_file(&partial)?;
+        io::copy(&mut from, &mut to)?;
+        to.sync_all()?;
+        Ok(partial)
     }
 
     pub(crate) fn remove(&self, id: &LogId) -> io::Result<()> {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::experiments::{self, moment, to_json};
 use super::runs::{self, number};
 use super::{Trouble, list, lookup};
+use crate::record::Tested;
 use crate::{
     Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Error,
     ExperimentId, Listed, NewCandidate, NewExperiment, Outcome, PassedAfter, RunId, Status,
@@ -229,9 +230,59 @@ pub(super) fn code(conn: &Connection, id: &ExperimentId) -> Result<Vec<u8>, Trou
     Ok(zstd::decode_all(&data[..]).map_err(|e| Error::Code { id: id.to_string(), detail: e.to_string() })?)
 }
 
+/// One that was tested elsewhere, with its experiment.
+pub(super) fn take(conn: &Connection, key: i64, it: &Tested, code: &Packed) -> Result<(), Trouble> {
+    conn.prepare_cached("INSERT INTO codes (id, bytes, data) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+        .execute(params![code.id, code.bytes, code.data])?;
+    conn.prepare_cached(
+        "INSERT INTO candidates (key, run, hash, code, tries, newest, rerun, generation, proposer, change, feedback,
+           nanodollars, input_tokens, output_tokens, metrics, score, result)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    )?
+    .execute(params![
+        key,
+        it.run.cast_signed(),
+        it.hash,
+        code.id,
+        it.tries,
+        it.newest,
+        it.rerun,
+        it.generation,
+        it.proposer,
+        it.change,
+        it.feedback.as_str(),
+        it.nanodollars,
+        it.input_tokens.cast_signed(),
+        it.output_tokens.cast_signed(),
+        to_json(&it.metrics),
+        it.score,
+        it.result.as_ref().map(to_json),
+    ])?;
+    let parents = it.parents.iter().enumerate().map(|(place, named)| (false, place, named));
+    for (repairs, place, (name, attempt, _)) in
+        parents.chain(it.repair_of.iter().map(|named| (true, 0, named)))
+    {
+        // one that is not kept any more is not there to be led to
+        conn.prepare_cached(
+            "INSERT INTO lineage (child, repairs, place, parent)
+             SELECT ?1, ?2, ?3, key FROM experiments WHERE name = ?4 AND attempt = ?5",
+        )?
+        .execute(params![key, repairs, place, name, attempt])?;
+    }
+    for rule in &it.refused_by {
+        conn.prepare_cached("INSERT OR IGNORE INTO refusals (rule, key) VALUES (?1, ?2)")?
+            .execute(params![rule, key])?;
+    }
+    Ok(())
+}
+
 /// Keeps the code of a failure that others ran.
 pub(super) fn keep_source(conn: &Connection, id: &ExperimentId, code: &Packed) -> Result<(), Trouble> {
     let (key, _, _) = experiments::find(conn, id)?;
+    take_source(conn, key, code)
+}
+
+pub(super) fn take_source(conn: &Connection, key: i64, code: &Packed) -> Result<(), Trouble> {
     conn.prepare_cached("INSERT OR REPLACE INTO sources (key, data) VALUES (?1, ?2)")?
         .execute(params![key, code.data])?;
     Ok(())

@@ -91,6 +91,12 @@ pub(super) fn all(conn: &Connection, signature: Option<&str>) -> Result<Vec<Corr
     Ok(statement.query_map(params![id, LISTED], correction)?.collect::<Result<_, _>>()?)
 }
 
+/// Every one there is, the oldest first.
+pub(super) fn whole(conn: &Connection) -> Result<Vec<Correction>, Trouble> {
+    let mut statement = conn.prepare(&format!("SELECT {COLUMNS} WHERE c.id > 0 ORDER BY c.id"))?;
+    Ok(statement.query_map([], correction)?.collect::<Result<_, _>>()?)
+}
+
 /// What is in force for failures of this signature.
 pub(super) fn in_force(conn: &Connection, signature: i64) -> Result<Option<Correction>, Trouble> {
     // nearly always there is none: one look into an index that holds nothing

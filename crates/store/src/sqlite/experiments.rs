@@ -172,7 +172,7 @@ impl NewRow {
     }
 }
 
-fn memory(exit: &Exit) -> Option<i64> {
+pub(super) fn memory(exit: &Exit) -> Option<i64> {
     exit.peak_memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
@@ -230,7 +230,7 @@ pub(super) fn finish(
 }
 
 /// No run is so long that it would not fit many thousand times.
-fn micros(duration: std::time::Duration) -> i64 {
+pub(super) fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX >> 20).min(i64::MAX >> 20)
 }
 
@@ -412,7 +412,7 @@ pub(super) fn set_diagnosis(
     Ok(settled.corrected())
 }
 
-fn keep_diagnosis(conn: &Connection, key: i64, d: &Diagnosis) -> Result<(), Trouble> {
+pub(super) fn keep_diagnosis(conn: &Connection, key: i64, d: &Diagnosis) -> Result<(), Trouble> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO diagnoses (key, root_cause, fix_suggestion, confidence, retryable, rule, record)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -429,14 +429,20 @@ fn keep_diagnosis(conn: &Connection, key: i64, d: &Diagnosis) -> Result<(), Trou
     Ok(())
 }
 
-struct Searched<'a> {
-    name: &'a str,
-    kind: &'a str,
-    command: &'a str,
+pub(super) struct Searched<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) command: &'a str,
 }
 
 /// Puts an experiment into the word search, or replaces it there.
-fn index(conn: &Connection, key: i64, of: &Searched<'_>, cause: &str, words: &Words) -> Result<(), Trouble> {
+pub(super) fn index(
+    conn: &Connection,
+    key: i64,
+    of: &Searched<'_>,
+    cause: &str,
+    words: &Words,
+) -> Result<(), Trouble> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO search (rowid, name, type, command, cause, words) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
@@ -452,7 +458,7 @@ fn index(conn: &Connection, key: i64, of: &Searched<'_>, cause: &str, words: &Wo
 }
 
 /// The row of a signature, made when it is seen for the first time.
-fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Result<i64, Trouble> {
+pub(super) fn signature_of(conn: &Connection, diagnosis: &Diagnosis, at: Timestamp) -> Result<i64, Trouble> {
     let at = at.as_millisecond();
     let known = conn
         .prepare_cached("SELECT id, first_seen FROM signatures WHERE signature = ?1")?

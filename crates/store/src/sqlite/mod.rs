@@ -2,6 +2,7 @@
 
 mod alerts;
 mod candidates;
+mod copy;
 mod corrections;
 mod costs;
 mod desk;
@@ -25,6 +26,8 @@ mod related;
 mod runs;
 mod text;
 mod writer;
+
+pub use open::{SCHEMA, schema_of};
 
 use std::fs;
 use std::path::PathBuf;
@@ -252,5 +255,9 @@ impl Backend for Sqlite {
         self.readers.close();
         self.writer.close().await;
         Ok(())
+    }
+
+    fn copying(&self) -> Option<&dyn crate::copy::CopyBackend> {
+        Some(self)
     }
 }

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::logs::private_folder;
 
 /// The schema that this release writes.
-pub(super) const SCHEMA: i64 = 7;
+pub const SCHEMA: i64 = 7;
 
 /// KiB of the database that a connection keeps in memory; the system keeps the rest, as far as it has room.
 const WRITER_CACHE: i64 = 16 << 10;
@@ -89,6 +89,20 @@ fn make_file(path: &Path) -> io::Result<()> {
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
         }
         Err(e) => Err(e),
+    }
+}
+
+/// The schema of the store at this path; nothing if there is no file. Changes nothing.
+pub fn schema_of(path: &Path) -> Result<Option<i64>, Error> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |e| Error::sqlite(path, Duration::ZERO, e);
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    let found = found(&conn).map_err(failed)?;
+    match found.application {
+        APPLICATION => Ok(Some(found.schema)),
+        _ => Err(Error::Foreign { path: path.to_owned() }),
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Trouble;
+use crate::copy::Person;
 use crate::{Credentials, Role, Silenced, Token, TokenHash, TokenScope, User, UserChange};
 
 /// A token that is used all the time is noted once in this many milliseconds.
@@ -96,6 +97,17 @@ pub(super) fn change(
         }
     }
     Ok(UserChange::Done)
+}
+
+/// Everybody, with what their word is held against: for a copy.
+pub(super) fn whole(conn: &Connection) -> Result<Vec<Person>, Trouble> {
+    let mut people = Vec::new();
+    for user in all(conn)? {
+        if let Some(it) = credentials(conn, &user.name)? {
+            people.push(Person { user, password: it.password, totp: it.totp });
+        }
+    }
+    Ok(people)
 }
 
 pub(super) fn silence(
@@ -214,6 +226,18 @@ pub(super) fn add_token(
 pub(super) fn tokens(conn: &Connection) -> Result<Vec<Token>, Trouble> {
     let mut statement = conn.prepare_cached(&format!("{COLUMNS} WHERE id > 0 ORDER BY id LIMIT 1000"))?;
     Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
+}
+
+/// Every one, with its hash: for a copy.
+pub(super) fn hashed_tokens(conn: &Connection) -> Result<Vec<(Token, TokenHash)>, Trouble> {
+    let mut hashed = Vec::new();
+    for token in tokens(conn)? {
+        let hash = conn
+            .prepare_cached("SELECT hash FROM tokens WHERE id = ?1")?
+            .query_row([token.id], |row| row.get(0))?;
+        hashed.push((token, hash));
+    }
+    Ok(hashed)
 }
 
 pub(super) fn token(conn: &Connection, hash: &TokenHash) -> Result<Option<Token>, Trouble> {
