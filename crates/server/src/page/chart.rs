@@ -60,6 +60,7 @@ impl Stack {
             .collect();
         legend.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
         let (top, step) = scale(days.iter().map(total).max().unwrap_or(0));
+        let to_the_last = |i: usize, every: usize| (days.len() - 1 - i).is_multiple_of(every);
         let drawn = days.iter().enumerate().map(|(i, day)| {
             let name = day.start.strftime("%a %-d %b").to_string();
             let slot = 100.0 / days.len() as f64;
@@ -83,15 +84,18 @@ impl Stack {
                     }
                 });
             let pieces = pieces.collect();
+            let every = days.len().div_ceil(16);
+            let (is_shown, is_minor) = (to_the_last(i, every), !to_the_last(i, every * 2));
             let day_of_month = day.start.strftime("%-d").to_string();
-            let label = match i == 0 || day_of_month == "1" {
+            // the month stands where there is room for it, even if only every second day is named
+            let is_first = i < every * 2 && !is_minor;
+            let label = match is_first || day_of_month == "1" {
                 true => day.start.strftime("%-d %b").to_string(),
                 false => day_of_month,
             };
-            let every = days.len().div_ceil(16);
             Day {
-                label: if (days.len() - 1 - i).is_multiple_of(every) { label } else { String::new() },
-                minor: !(days.len() - 1 - i).is_multiple_of(every * 2),
+                label: if is_shown { label } else { String::new() },
+                minor: is_minor,
                 total: total(day),
                 counts: legend.iter().map(|(category, _)| count(day, *category)).collect(),
                 pieces,
@@ -218,7 +222,7 @@ mod tests {
         ]);
         assert_eq!(chart.legend, [(Category::LogicError, 9), (Category::Timeout, 4)]);
         assert_eq!((chart.days[1].total, &chart.days[1].counts[..]), (10, &[9, 1][..]));
-        assert_eq!((chart.days[0].label.as_str(), chart.days[1].label.as_str()), ("27 Nov", "28"));
+        assert_eq!((chart.days[0].label.as_str(), chart.days[1].label.as_str()), ("27", "28 Nov"));
         assert!(Stack::of_categories(&[day(0, &[])]).is_empty());
         let spark = sparkline(&[0, 3], "failures").0;
         assert!(spark.contains("today last: 0, 3"));
