@@ -193,3 +193,14 @@ async fn a_read_only_place_is_told() {
         assert!(matches!(use_it(folder.path()).await, Err(Error::ReadOnly { .. })));
     }
 }
+
+#[tokio::test]
+async fn what_the_search_remembers_of_nothing_costs_nobody_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.begin(new("x")).await.unwrap();
+    let sql = "INSERT INTO search (rowid, name) VALUES (9, 'x')";
+    Connection::open(folder.path().join("t.db")).unwrap().execute_batch(sql).unwrap();
+    let page = store.list(Query { q: Some("x".to_owned()), ..Query::default() }).await.unwrap();
+    assert_eq!(page.experiments.len(), 1);
+}
