@@ -2,8 +2,9 @@
 //!
 //! A queue only says that there is something to do, perhaps twice; what is true stands in the store. A candidate has begun there
 //! before it is put, and ends there once, by whoever is first: a worker that died, was too slow or was given the same again does no
-//! harm. The engine behind a [`Queue`] is somebody else's: SQS, or this process.
+//! harm. The engine behind a [`Queue`] is somebody else's: SQS.
 
+#[cfg(test)]
 mod local;
 #[cfg(feature = "aws")]
 pub mod sqs;
@@ -14,11 +15,11 @@ mod worker;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coroner_store::AwsTrouble;
 use serde::{Deserialize, Serialize};
 
 use crate::evolve::Standing;
 
-pub use local::Local;
 pub use worker::{Worked, Worker, WorkerError};
 
 /// A candidate that is to be tested. Its code is in the store.
@@ -98,28 +99,14 @@ pub enum QueueTrouble {
         "is not there, in this account and region; make it (aws sqs create-queue --queue-name NAME), or check AWS_REGION"
     )]
     Missing,
-    /// Nobody says who we are, or nobody of that name is known.
-    #[error(
-        "can't be used: no credentials that AWS takes ({0}); set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-         give the machine a role"
-    )]
-    Credentials(String),
-    /// They were good for a while.
-    #[error(
-        "can't be used: the credentials have expired; renew them (`aws sso login`, or new AWS_SESSION_TOKEN)"
-    )]
-    Expired,
+    /// It is about who asks, from where and when.
+    #[error(transparent)]
+    Aws(#[from] AwsTrouble),
     /// Who we are may not.
     #[error(
         "can't be used: AWS does not allow it ({0}); docs/fleet.md lists the permissions that are needed"
     )]
     Forbidden(String),
-    /// It is not said where it is.
-    #[error("can't be used: no region is set; set AWS_REGION, or give the queue's whole address")]
-    NoRegion,
-    /// Nobody answers.
-    #[error("can't be reached ({0}); check the network, AWS_REGION and, if it is set, AWS_ENDPOINT_URL")]
-    Unreachable(String),
     /// Anything else.
     #[error("failed: {0}")]
     Other(String),

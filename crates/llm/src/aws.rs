@@ -40,9 +40,15 @@ pub enum AwsTrouble {
 }
 
 impl AwsTrouble {
-    /// What AWS means by `code`, if that is about who asks.
-    pub(crate) fn of(code: &str) -> Option<Self> {
+    /// What AWS means by `code`, if that is about who asks. It has one for a wrong key and for a wrong time, which its words tell
+    /// apart.
+    pub(crate) fn of(code: &str, says: &str) -> Option<Self> {
         match code {
+            "InvalidSignatureException" | "SignatureDoesNotMatch"
+                if says.contains("Signature expired") || says.contains("not yet current") =>
+            {
+                Some(Self::Clock)
+            }
             "ExpiredToken" | "ExpiredTokenException" => Some(Self::Expired),
             "RequestExpired" | "RequestTimeTooSkewed" => Some(Self::Clock),
             "IncompleteSignature"

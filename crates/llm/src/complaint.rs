@@ -131,7 +131,7 @@ impl Complaint {
     fn means_to_aws(&self, status: u16, headers: &HeaderMap, call: &Called<'_>) -> Option<AskError> {
         let endpoint = call.endpoint.to_owned();
         let said = quote::short(&self.message, call.secret);
-        if let Some(why) = AwsTrouble::of(&self.code) {
+        if let Some(why) = AwsTrouble::of(&self.code, &self.message) {
             return Some(AskError::NotLetIn { endpoint, why });
         }
         match self.code.as_str() {

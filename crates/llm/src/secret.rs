@@ -146,10 +146,10 @@ impl FetchKey for Secret {
 fn refusal(answer: &Value, status: u16, region: String) -> SecretTrouble {
     let code = answer["__type"].as_str().unwrap_or_default();
     let code = code.rsplit('#').next().unwrap_or_default();
-    if let Some(trouble) = AwsTrouble::of(code) {
+    let says = answer["message"].as_str().or(answer["Message"].as_str()).unwrap_or_default();
+    if let Some(trouble) = AwsTrouble::of(code, says) {
         return trouble.into();
     }
-    let says = answer["message"].as_str().or(answer["Message"].as_str()).unwrap_or_default();
     match code {
         "ResourceNotFoundException" if says.contains("staging label") => SecretTrouble::NoValue,
         "ResourceNotFoundException" => SecretTrouble::Missing { region },

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod alert;
+mod aws_trouble;
 mod backend;
 mod candidate;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use alert::{
     AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, MessageState, NewMessage,
     OutboxMessage, Tried,
 };
+pub use aws_trouble::AwsTrouble;
 pub use candidate::{
     Candidate, CandidateBegun, CandidateFailure, CandidateOutcome, CandidateRecord, Cost, Feedback,
     NewCandidate,

@@ -1,5 +1,7 @@
 //! What can be wrong with a table of DynamoDB, and what to do about it.
 
+use crate::AwsTrouble;
+
 /// One for each thing that a person would do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -18,35 +20,15 @@ pub enum TableTrouble {
         /// What is different.
         detail: String,
     },
-    /// Nobody says who we are, or nobody of that name is known.
-    #[error(
-        "can't be used: no credentials that AWS takes ({detail}); set AWS_PROFILE or AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY, or give the machine a role"
-    )]
-    Credentials {
-        /// What the SDK says.
-        detail: String,
-    },
-    /// They were good for a while.
-    #[error(
-        "can't be used: the credentials have expired; renew them (`aws sso login`, or new AWS_SESSION_TOKEN)"
-    )]
-    Expired,
+    /// It is about who asks, from where and when.
+    #[error(transparent)]
+    Aws(#[from] AwsTrouble),
     /// Who we are may not.
     #[error(
         "can't be used: AWS does not allow it ({detail}); docs/dynamodb.md lists the permissions that are needed"
     )]
     Forbidden {
         /// What was refused.
-        detail: String,
-    },
-    /// It is not said where it is.
-    #[error("can't be used: no region is set; set AWS_REGION, or `region` in ~/.aws/config")]
-    NoRegion,
-    /// Nobody answers.
-    #[error("can't be reached ({detail}); check the network, AWS_REGION and, if it is set, AWS_ENDPOINT_URL")]
-    Unreachable {
-        /// What the SDK says.
         detail: String,
     },
     /// It has too much to do, after many tries.

@@ -1,4 +1,5 @@
-//! A queue inside this process, with the manners of the large ones: what is taken and not removed comes back after a while.
+//! A queue inside the process of a test, with the manners of the large ones: what is taken and not removed comes back after a
+//! while.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use super::{Held, Job, Queue, QueueError};
 
 /// Jobs of this process.
 #[derive(Debug, Default)]
-pub struct Local(Mutex<State>);
+pub(super) struct Local(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {

@@ -9,6 +9,7 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName};
 use aws_types::SdkConfig;
+use coroner_store::AwsTrouble;
 use serde_json::Value;
 
 use super::{Held, Job, Queue, QueueError, QueueTrouble};
@@ -139,27 +140,16 @@ fn is_gone(code: &str) -> bool {
         .any(|word| code.contains(word))
 }
 
-/// By the service's code, or where the call never got there, by what the SDK says.
 fn trouble_of(code: &str, detail: &str) -> QueueTrouble {
-    let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
-    let short = || detail.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    if let Some(trouble) = AwsTrouble::of(code, detail) {
+        return trouble.into();
+    }
     match code {
         code if code.contains("NonExistentQueue") || code.contains("QueueDoesNotExist") => {
             QueueTrouble::Missing
         }
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => QueueTrouble::Expired,
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "InvalidClientTokenId"
-        | "InvalidSecurity"
-        | "MissingAuthenticationTokenException"
-        | "SignatureDoesNotMatch" => QueueTrouble::Credentials(short()),
-        code if code.contains("AccessDenied") => QueueTrouble::Forbidden(short()),
-        "" if says(&["Missing Region", "region must be set", "MissingRegion"]) => QueueTrouble::NoRegion,
-        "" if says(&["expired"]) => QueueTrouble::Expired,
-        "" if says(&["credentials", "CredentialsNotLoaded"]) => QueueTrouble::Credentials(short()),
-        "" if says(&["dispatch failure", "timeout", "connect", "dns"]) => QueueTrouble::Unreachable(short()),
-        _ => QueueTrouble::Other(short()),
+        code if code.contains("AccessDenied") => QueueTrouble::Forbidden(AwsTrouble::shortened(detail)),
+        _ => QueueTrouble::Other(AwsTrouble::shortened(detail)),
     }
 }
 
@@ -240,9 +230,7 @@ impl Queue for Sqs {
 pub(super) mod emulated {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use aws_sdk_sqs::config::{BehaviorVersion, Credentials};
-
-    use super::{Client, QueueAttributeName, Region, SdkConfig};
+    use super::{Client, QueueAttributeName, SdkConfig};
 
     pub(crate) struct Emulated {
         pub(crate) config: SdkConfig,
@@ -260,13 +248,7 @@ pub(super) mod emulated {
                 );
                 return None;
             };
-            let keys = Credentials::new("test", "test", None, None, "tests");
-            let config = SdkConfig::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
-                .endpoint_url(&endpoint)
-                .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(keys))
-                .build();
+            let config = coroner_store::dynamodb::emulator(&endpoint);
             let own = aws_sdk_sqs::config::Builder::from(&config)
                 .http_client(coroner_store::dynamodb::http_client());
             let client = Client::from_conf(own.build());
@@ -311,12 +293,8 @@ mod tests {
                 "The specified queue does not exist",
                 "check AWS_REGION",
             ),
-            ("ExpiredToken", "The security token included in the request is expired", "aws sso login"),
             ("InvalidClientTokenId", "The security token is invalid", "AWS_PROFILE"),
             ("AccessDeniedException", "not authorized to perform: sqs:receivemessage", "docs/fleet.md"),
-            ("", "dispatch failure: other: the credentials provider was not enabled", "AWS_PROFILE"),
-            ("", "Invalid Configuration: Missing Region", "AWS_REGION"),
-            ("", "dispatch failure: io error: tcp connect error", "AWS_ENDPOINT_URL"),
             ("InternalError", "we had a problem", "we had a problem"),
         ] {
             let said =

@@ -12,7 +12,8 @@ use coroner_store::{
 };
 use jiff::Timestamp;
 
-use super::{Job, Local, Queue, Worked, Worker};
+use super::local::Local;
+use super::{Job, Queue, Worked, Worker};
 use crate::evolve::{Bench, Standing, Tested, Trial};
 
 const HIDDEN: Duration = Duration::from_secs(30);

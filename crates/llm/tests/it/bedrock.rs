@@ -193,6 +193,16 @@ async fn each_refusal_says_what_to_do() {
         (refusing(403, "ExpiredTokenException", "x"), Unauthorized, "have expired; renew them", 1),
         (refusing(403, "UnrecognizedClientException", "x"), Unauthorized, "set AWS_PROFILE", 1),
         (refusing(403, "InvalidSignatureException", "x"), Unauthorized, "(InvalidSignatureException)", 1),
+        (
+            refusing(
+                403,
+                "InvalidSignatureException",
+                "Signature expired: 20261129T010000Z is now earlier than",
+            ),
+            Unauthorized,
+            "this machine's clock",
+            1,
+        ),
         (refusing(400, "RequestExpired", "x"), Unauthorized, "this machine's clock", 1),
         (refusing(429, "ThrottlingException", "Too many tokens"), RateLimited, "(HTTP 429)", 3),
         (

@@ -122,6 +122,7 @@ async fn each_way_to_have_none_says_what_to_do() {
         (refusing("AccessDeniedException", "not authorized"), "secretsmanager:GetSecretValue"),
         (refusing("ExpiredTokenException", "expired"), "renew them"),
         (refusing("UnrecognizedClientException", "token invalid"), "AWS_PROFILE"),
+        (refusing("InvalidSignatureException", "Signature not yet current: 20261129T010000Z"), "clock"),
         (refusing("ThrottlingException", "slow"), "AWS answers ThrottlingException"),
         (Act::Answer(503, "", "<html>".to_owned()), "AWS answers 503"),
         (holding(&json!({"KEY": KEY}).to_string()), "put {\"ANTHROPIC_API_KEY\": \"...\"}"),

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
 use tempfile::TempDir;
 
 use crate::Store;
-use crate::dynamodb::{Dynamo, Made, make_table};
+use crate::dynamodb::{Dynamo, Made, emulator, make_table};
 use crate::logs::LogFolder;
 
 /// Where the emulator listens, on this machine only.
@@ -16,13 +15,7 @@ const ENDPOINT: &str = "CORONER_TEST_DYNAMODB";
 
 pub(super) fn config() -> Option<SdkConfig> {
     let endpoint = std::env::var(ENDPOINT).ok().filter(|it| !it.is_empty())?;
-    let credentials = Credentials::new("test", "test", None, None, "the suite");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials));
-    Some(config.build())
+    Some(emulator(&endpoint))
 }
 
 pub(super) async fn backend(case: &str) -> Option<(Arc<Dynamo>, LogFolder, TempDir)> {

@@ -20,7 +20,7 @@ use object_store::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::logs::private_folder;
-use crate::{Error, LogId, LogPlace, ObjectTrouble};
+use crate::{AwsTrouble, Error, LogId, LogPlace, ObjectTrouble};
 
 /// What is larger goes in parts, a few at a time.
 const WHOLE: usize = 8 << 20;
@@ -271,14 +271,14 @@ fn trouble_of(error: &object_store::Error) -> ObjectTrouble {
     };
     let code = part("Code").unwrap_or_default();
     let detail = part("Message").map_or_else(|| said.clone(), |message| format!("{code}: {message}"));
-    let detail = crate::query::shortened(&detail, 300).replace(['\n', '\r'], " ");
+    if let Some(trouble) =
+        Some(code).filter(|code| !code.is_empty()).and_then(|code| AwsTrouble::of(code, &detail))
+    {
+        return trouble.into();
+    }
+    let detail = AwsTrouble::shortened(&detail);
     match (code, error) {
         ("NoSuchBucket", _) => ObjectTrouble::NoBucket,
-        ("ExpiredToken" | "RequestExpired", _) => ObjectTrouble::Expired,
-        ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken", _) => {
-            ObjectTrouble::Credentials { detail }
-        }
-        ("RequestTimeTooSkewed", _) => ObjectTrouble::Clock,
         (
             "PermanentRedirect"
             | "TemporaryRedirect"
@@ -290,12 +290,12 @@ fn trouble_of(error: &object_store::Error) -> ObjectTrouble {
             ObjectTrouble::Region { detail: "S3 sends us elsewhere".to_owned() }
         }
         ("" | "NoSuchKey", object_store::Error::NotFound { .. }) => ObjectTrouble::Gone,
-        ("", object_store::Error::Unauthenticated { .. }) => ObjectTrouble::Credentials { detail },
+        ("", object_store::Error::Unauthenticated { .. }) => AwsTrouble::Credentials { detail }.into(),
         (_, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
             ObjectTrouble::Forbidden { detail }
         }
         _ => match network {
-            Some(detail) => ObjectTrouble::Unreachable { detail: crate::query::shortened(&detail, 300) },
+            Some(detail) => AwsTrouble::Unreachable { detail: AwsTrouble::shortened(&detail) }.into(),
             None => ObjectTrouble::Other { detail },
         },
     }

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
 
 use super::client::{Ask, Item, Refused, Table, number, s};
@@ -52,14 +51,7 @@ pub(super) fn server(answers: Vec<(u16, String)>) -> (SdkConfig, Arc<Mutex<Vec<S
             stream.write_all(body.as_bytes()).unwrap();
         }
     });
-    let credentials = Credentials::new("test", "test", None, None, "this test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
-    (config, asked)
+    (super::emulator(&endpoint), asked)
 }
 
 fn refusal(code: &str, message: &str) -> String {

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-use crate::{Error, TableTrouble};
+use crate::{AwsTrouble, Error, TableTrouble};
 
 pub(super) fn told<E, R>(table: &str, error: &SdkError<E, R>) -> Error
 where
@@ -19,42 +19,20 @@ where
 
 /// By the service's code, or where the call never got there, by what the SDK says.
 pub(super) fn trouble_of(code: &str, detail: &str) -> TableTrouble {
-    let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
+    if let Some(trouble) = AwsTrouble::of(code, detail) {
+        return trouble.into();
+    }
+    let detail = AwsTrouble::shortened(detail);
     match code {
         "ResourceNotFoundException" => TableTrouble::Missing,
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => TableTrouble::Expired,
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "InvalidClientTokenId"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignatureException" => TableTrouble::Credentials { detail: shortened(detail) },
-        "AccessDeniedException" => TableTrouble::Forbidden { detail: shortened(detail) },
+        "AccessDeniedException" => TableTrouble::Forbidden { detail },
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
         | "RequestLimitExceeded"
         | "LimitExceededException"
         | "TransactionInProgressException" => TableTrouble::Throttled,
-        "" if says(&["Missing Region", "region must be set", "MissingRegion"]) => TableTrouble::NoRegion,
-        "" if says(&["expired"]) => TableTrouble::Expired,
-        "" if says(&[
-            "CredentialsNotLoaded",
-            "credentials provider",
-            "no providers in chain",
-            "credentials",
-        ]) =>
-        {
-            TableTrouble::Credentials { detail: shortened(detail) }
-        }
-        "" if says(&["dispatch failure", "timeout", "connect", "dns"]) => {
-            TableTrouble::Unreachable { detail: shortened(detail) }
-        }
-        _ => TableTrouble::Other { detail: shortened(detail) },
+        _ => TableTrouble::Other { detail },
     }
-}
-
-/// The SDK's chains of causes are long; their beginning says it.
-fn shortened(detail: &str) -> String {
-    crate::query::shortened(detail, 300).replace(['\n', '\r'], " ")
 }
 
 #[cfg(test)]
@@ -65,21 +43,9 @@ mod tests {
     fn each_has_its_advice() {
         for (code, detail, advice) in [
             ("ResourceNotFoundException", "Requested resource not found", "coroner store init"),
-            (
-                "ExpiredTokenException",
-                "The security token included in the request is expired",
-                "aws sso login",
-            ),
             ("UnrecognizedClientException", "The security token is invalid", "AWS_PROFILE"),
             ("AccessDeniedException", "not authorized to perform: dynamodb:Query", "docs/dynamodb.md"),
             ("ThrottlingException", "Rate exceeded", "try again"),
-            ("", "dispatch failure: other: the credentials provider was not enabled", "AWS_PROFILE"),
-            ("", "Invalid Configuration: Missing Region", "AWS_REGION"),
-            (
-                "",
-                "dispatch failure: io error: error trying to connect: tcp connect error",
-                "AWS_ENDPOINT_URL",
-            ),
             ("ValidationException", "One or more parameter values were invalid", "One or more"),
         ] {
             let table = "experiments".to_owned();

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_types::SdkConfig;
 use coroner_diagnosis::Diagnosis;
-use coroner_store::dynamodb::make_table;
+use coroner_store::dynamodb::{emulator, make_table};
 use coroner_store::{
     CandidateBegun, CandidateOutcome, Cost, Feedback, GroupQuery, Listed, NewCandidate, NewRun, Outcome,
     Owner, Query, RunId, Running, Status, Store, Taken, Within,
@@ -24,13 +23,7 @@ const KILLS: usize = 12;
 
 fn config() -> Option<SdkConfig> {
     let endpoint = std::env::var(ENDPOINT).ok().filter(|it| !it.is_empty())?;
-    let credentials = Credentials::new("test", "test", None, None, "this test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(credentials));
-    Some(config.build())
+    Some(emulator(&endpoint))
 }
 
 /// Each folder has a table.
