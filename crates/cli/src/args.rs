@@ -178,7 +178,7 @@ mod tests {
         let commands = leaves(&Cli::command());
         assert_eq!(
             commands.len(),
-            if cfg!(feature = "aws") { 41 } else { 39 },
+            if cfg!(feature = "aws") { 43 } else { 41 },
             "{:?}",
             commands.iter().map(clap::Command::get_name).collect::<Vec<_>>()
         );
