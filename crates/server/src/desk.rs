@@ -23,8 +23,6 @@ use crate::traces::Traces;
 
 /// So many failures wait for a model at most; what comes beyond keeps what the rules said.
 const EXPLAINED: usize = 256;
-/// Locks among which the keys of starting runs are spread.
-const STARTING: usize = 64;
 
 /// Who says why a run failed. Its calls may block, so they are made where that is allowed.
 pub trait Analyst: Send + Sync {
@@ -161,7 +159,6 @@ struct Inner {
     live: Live,
     figures: Figures,
     explain: Arc<Semaphore>,
-    starting: [tokio::sync::Mutex<()>; STARTING],
     judges: Judges,
     baselines: Baselines,
     pages: page::Kept,
@@ -195,7 +192,6 @@ impl Desk {
             live: Live::new(settings.limits.live_clients),
             figures: Figures::default(),
             explain: Arc::new(Semaphore::new(EXPLAINED)),
-            starting: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             judges: Judges::new(),
             baselines: Baselines::default(),
             pages: page::Kept::default(),
@@ -281,13 +277,6 @@ impl Desk {
 
     pub(crate) fn uploads(&self) -> &Arc<Semaphore> {
         &self.0.uploads
-    }
-
-    /// Held while a run with this key begins; other keys seldom wait for it.
-    pub(crate) fn starting(&self, key: &str) -> &tokio::sync::Mutex<()> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        std::hash::Hash::hash(key, &mut hasher);
-        &self.0.starting[std::hash::Hasher::finish(&hasher) as usize % STARTING]
     }
 
     /// Diagnoses that wait for a model.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,7 +75,7 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
 
 /// Not more requests at once than is allowed, and an answer in time.
 async fn limited(desk: &Desk, request: Request, next: Next) -> Response {
-    let Ok(_permit) = desk.busy().try_acquire() else {
+    let Ok(permit) = Arc::clone(desk.busy()).try_acquire_owned() else {
         return Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
@@ -84,10 +85,23 @@ async fn limited(desk: &Desk, request: Request, next: Next) -> Response {
         .into_response();
     };
     // a log may be long in coming; what it must not do is stand still, and whoever reads it sees to that
-    if has_long_body(&request) {
-        return next.run(request).await;
+    let in_time = !has_long_body(&request);
+    let handled = async move {
+        let _permit = permit;
+        if request.method().is_safe() {
+            return next.run(request).await;
+        }
+        // what changes something is done to its end, even if whoever asked has gone: half a change is worse than none
+        let whole = tokio::spawn(next.run(request).with_context(opentelemetry::Context::current()));
+        whole.await.unwrap_or_else(|e| match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Failure::internal().into_response(),
+        })
+    };
+    if !in_time {
+        return handled.await;
     }
-    match tokio::time::timeout(desk.settings().limits.answer, next.run(request)).await {
+    match tokio::time::timeout(desk.settings().limits.answer, handled).await {
         Ok(response) => response,
         Err(_) => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long")
             .again_after(5)

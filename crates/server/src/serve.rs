@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use coroner_diagnosis::Diagnosis;
-use coroner_store::{Outcome, Status};
+use coroner_store::{Outcome, Owner, Status};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use crate::api::runs::ELSEWHERE;
 use crate::patience::Patient;
 use crate::{Desk, router};
 
@@ -91,8 +90,7 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
 
 async fn explained(desk: &Desk, number: u64) -> Option<Diagnosis> {
     let experiment = desk.store().numbered(number).await.ok()?;
-    let owner = experiment.owner.map(|owner| owner.host).unwrap_or_default();
-    let host = owner.strip_prefix(ELSEWHERE).unwrap_or_default().trim_start_matches(':');
+    let host = experiment.owner.as_ref().and_then(Owner::host_elsewhere).unwrap_or_default();
     crate::autopsy::of_silence(desk, &experiment.listed, host).await.ok()
 }
 

@@ -4,6 +4,9 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+/// Those who report from elsewhere are called so: their process is out of sight from here.
+const ELSEWHERE: &str = "reported:";
+
 /// The process that began an experiment and will end it. A process id alone says nothing: it is used again after a
 /// while, after a reboot, and in every container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +52,32 @@ impl Owner {
             pid,
             pid_start: started(pid),
         }
+    }
+
+    /// Somebody out of sight who says that he runs something, and says it again until he is heard. `key` is that run's
+    /// alone; empty if he has none.
+    #[must_use]
+    pub fn elsewhere(host: &str, key: String) -> Self {
+        // a key tells one run from another as a boot tells one process from another
+        Self {
+            host: format!("{ELSEWHERE}{host}"),
+            boot_id: key,
+            pid_namespace: String::new(),
+            pid: 0,
+            pid_start: None,
+        }
+    }
+
+    /// Of who is out of sight, the machine that he named.
+    #[must_use]
+    pub fn host_elsewhere(&self) -> Option<&str> {
+        self.host.strip_prefix(ELSEWHERE)
+    }
+
+    /// What tells the run of who is out of sight from all others.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.host_elsewhere().map(|_| self.boot_id.as_str()).filter(|key| !key.is_empty())
     }
 
     /// Does this process still run, as far as can be told from here?

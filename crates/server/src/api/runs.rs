@@ -18,8 +18,6 @@ use super::report::{Became, Report, Reported, not_in_the_future, read, words};
 use crate::Desk;
 use crate::failure::{Answer, Failure};
 
-/// Those who report from elsewhere are called so: their process is out of sight from here.
-pub(crate) const ELSEWHERE: &str = "reported";
 /// How long a run may be silent if it says nothing else.
 const PATIENCE: u64 = 300;
 /// So many attempts of an id are looked through for a key: how many may have begun between a start and its repetition.
@@ -84,19 +82,16 @@ async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Res
     if key.len() > 64 || key.chars().any(|c| !c.is_ascii_graphic()) {
         return Err(Failure::invalid("key: at most 64 letters, digits and signs"));
     }
-    // two that say the same at the same time, of whom one did not wait for its answer
-    let _one = match key.is_empty() {
-        true => None,
-        false => Some(desk.starting(&key).lock().await),
-    };
-    if let Some(id) = &start.experiment_id
+    // without an id it is known by its key, and by nothing else
+    let id = start.experiment_id.or_else(|| Some(key.clone()).filter(|key| !key.is_empty()));
+    if let Some(id) = &id
         && let Ok(newest) = desk.store().get(id).await
         && newest.listed.id.name() == id
     {
         let known = match key.is_empty() {
             true => Some(newest).filter(|it| {
                 it.listed.status == Status::Running
-                    && it.owner.as_ref().is_some_and(|owner| owner.host.starts_with(ELSEWHERE))
+                    && it.owner.as_ref().is_some_and(|owner| owner.host_elsewhere().is_some())
                     && (&it.listed.experiment_type, &it.listed.command) == (&kind, &command)
                     && start
                         .started_at
@@ -114,20 +109,14 @@ async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Res
     }
     let host: String = start.host.unwrap_or_default().chars().filter(|c| !c.is_control()).take(255).collect();
     let new = NewExperiment {
-        id: start.experiment_id,
+        id,
         experiment_type: kind,
         command,
         cwd: start.cwd.unwrap_or_default(),
-        owner: Owner {
-            host: format!("{ELSEWHERE}:{host}"),
-            // tells one reported run from another, as a boot tells one process from another
-            boot_id: key.clone(),
-            pid_namespace: String::new(),
-            pid: 0,
-            pid_start: None,
-        },
+        owner: Owner::elsewhere(&host, key),
         started_at,
     };
+    // if another who says the same was quicker, it is his
     let id = desk.store().begin(new).await?;
     desk.store().beat(&id, Timestamp::now(), patience).await?;
     desk.figures().reported();
@@ -138,10 +127,7 @@ async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Res
 
 /// The attempt that was reported with this key; of earlier ones than the newest only if it may be among them.
 async fn with_key(desk: &Desk, newest: Experiment, key: &str, again: bool) -> Answer<Option<Experiment>> {
-    let has_it = |it: &Experiment| {
-        let owner = it.owner.as_ref();
-        owner.is_some_and(|owner| owner.host.starts_with(ELSEWHERE) && owner.boot_id == key)
-    };
+    let has_it = |it: &Experiment| it.owner.as_ref().and_then(Owner::key) == Some(key);
     if has_it(&newest) {
         return Ok(Some(newest));
     }

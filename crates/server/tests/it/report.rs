@@ -1,6 +1,7 @@
 //! Reporting failures and runs, and reading them back.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -130,7 +131,7 @@ pub(crate) async fn a_run_starts_lives_and_ends() {
         if rig.get("/api/v1/experiments/silent").await.json()["status"] == "lost" {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let lost = rig.get("/api/v1/experiments/silent").await.json();
     assert_eq!(lost["reason"], "no heartbeat came any more");
@@ -145,6 +146,44 @@ pub(crate) async fn a_run_starts_lives_and_ends() {
     let late = rig.post("/api/v1/experiments/silent/end", &json!({"exit_code": 0})).await;
     assert_eq!((late.status, late.json()["status"].as_str()), (201, Some("passed")), "{late}");
     assert_eq!(rig.get("/api/v1/experiments/silent/diagnosis").await.status, 404);
+    rig.end().await;
+}
+
+#[tokio::test]
+pub(crate) async fn who_goes_before_the_answer_and_says_it_again_has_said_it_once() {
+    let rig = Rig::open().await;
+    for round in 0..60 {
+        let (id, key) = (format!("gone-{round}"), format!("k{round}"));
+        let start = json!({"experiment_id": id, "experiment_type": "train", "key": key});
+        // at whatever the desk is: not read yet, written, answered
+        rig.post_and_go("/api/v1/experiments", &start, Duration::from_micros(round * 137 % 4000)).await;
+        let again = rig.post("/api/v1/experiments", &start).await;
+        assert_eq!(again.json()["experiment_id"], id, "{again}");
+        let end = json!({"exit_code": 1, "logs": LOG, "code_snippet": "import scipy\n"});
+        let path = format!("/api/v1/experiments/{id}/end");
+        rig.post_and_go(&path, &end, Duration::from_micros(round * 151 % 6000)).await;
+        if round % 2 == 0 {
+            // the second time is known or not, and either way it is the same end
+            assert!(matches!(rig.post(&path, &end).await.status, 200 | 201));
+        }
+    }
+    // what was begun is done to its end, the code that comes after the diagnosis too
+    for round in 0..60 {
+        let path = format!("/api/v1/experiments/gone-{round}/code");
+        let mut tries = 0;
+        while rig.get(&path).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            tries += 1;
+            assert!(tries < 1000, "{path}: half of an end was kept");
+        }
+    }
+    assert_eq!(rig.get("/admin/experiments?status=failed").await.json()["total_count"], 60);
+    // without an id it is known by its key
+    let start = json!({"key": "only-a-key", "experiment_type": "train"});
+    let first = rig.post("/api/v1/experiments", &start).await;
+    let again = rig.post("/api/v1/experiments", &start).await;
+    assert_eq!((first.status, again.status), (201, 200));
+    assert_eq!(first.json()["experiment_id"], again.json()["experiment_id"]);
     rig.end().await;
 }
 

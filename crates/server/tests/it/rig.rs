@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use coroner_diagnosis::{Capture, Category, Code, Diagnosis, Origin, RuleSet, Severity, conclude, examine};
 use coroner_server::{Analyst, Desk, Settings};
@@ -120,6 +121,18 @@ impl Rig {
         let receive = async { _ = from.read_to_end(&mut bytes).await };
         tokio::join!(send, receive);
         Answer::parse(&bytes)
+    }
+
+    /// The same, from somebody who waits so long for the answer and goes.
+    pub(crate) async fn post_and_go(&self, path: &str, body: &Value, waits: Duration) {
+        let body = body.to_string();
+        let length = body.len();
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\ncontent-type: application/json\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        tokio::time::sleep(waits).await;
     }
 
     /// Ends the desk and waits until it has ended.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coroner_diagnosis::{End, Exit};
 
 use super::given::{at, diagnosis, ended, failed, log_of, new, passed, saved};
-use crate::{Error, Outcome, Owner, Query, Status, Store};
+use crate::{Error, NewExperiment, Outcome, Owner, Query, Status, Store};
 
 pub(crate) async fn what_has_begun_runs(store: &Store) {
     let id = store.begin(new("", "train", "python train.py --lr 0.1", 7)).await.unwrap();
@@ -60,6 +60,30 @@ pub(crate) async fn every_end_is_kept(store: &Store) {
         assert_eq!((analysis.root_cause.as_str(), analysis.signature.as_str()), ("It died.", "v1:aa"));
     }
     assert_eq!(store.list(Query::default()).await.unwrap().running_commands, 0);
+}
+
+pub(crate) async fn a_start_that_is_said_again_is_one(store: &Store) {
+    let told = |key: &str| NewExperiment {
+        owner: Owner::elsewhere("gpu-07", key.to_owned()),
+        ..new("told", "t", "sleep 9", 0)
+    };
+    // whoever was not heard says it again, while it is written and later
+    let again = || async { store.begin(told("k1")).await.unwrap() };
+    let (a, b, c, d) = tokio::join!(again(), again(), again(), again());
+    assert!(a == b && b == c && c == d && a == again().await, "{a:?} {b:?} {c:?} {d:?}");
+    store.finish(&a, ended(Status::Passed, 5)).await.unwrap();
+    assert_eq!(again().await, a, "it has ended since");
+    // another run of that id, and two of which nobody can say that they are one
+    let attempts =
+        [told("k2"), told(""), told("")].map(|new| async { store.begin(new).await.unwrap().attempt() });
+    let mut begun = Vec::new();
+    for attempt in attempts {
+        begun.push(attempt.await);
+    }
+    assert_eq!(begun, [2, 3, 4]);
+    let kept = store.get("told~2").await.unwrap().owner.unwrap();
+    assert_eq!((kept.host_elsewhere(), kept.key()), (Some("gpu-07"), Some("k2")));
+    assert_eq!(store.health(true).await.unwrap().problems, [""; 0]);
 }
 
 pub(crate) async fn it_ends_once(store: &Store) {

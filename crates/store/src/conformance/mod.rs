@@ -82,7 +82,7 @@ macro_rules! suite {
 
 suite! {
     lifecycle:
-        what_has_begun_runs every_end_is_kept it_ends_once what_was_lost_can_still_end
+        what_has_begun_runs a_start_that_is_said_again_is_one every_end_is_kept it_ends_once what_was_lost_can_still_end
         the_same_id_is_another_attempt found_by_what_people_type a_diagnosis_can_be_replaced
         saving_twice_counts_once saved_are_all_or_none recorded_are_all_or_none a_dropped_guard_closes;
     listing:

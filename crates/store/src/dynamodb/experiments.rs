@@ -10,7 +10,7 @@ use super::plan::{self, Plan, When, key};
 use super::row::{LogRef, Row, key_of};
 use crate::logs::{Kept, Log};
 use crate::{
-    CandidateOutcome, Error, ExperimentId, NewExperiment, Outcome, SavedAs, SavedFailure, Status,
+    CandidateOutcome, Error, ExperimentId, NewExperiment, Outcome, Owner, SavedAs, SavedFailure, Status,
     TableTrouble,
 };
 
@@ -38,12 +38,16 @@ impl Dynamo {
 
     /// The next attempt of a name.
     pub(super) async fn attempt(&self, name: &str) -> Result<u32, Error> {
-        let newest = self.table.query(Ask::table(format!("N#{name}")).newest(1)).await?;
-        let last = newest.first().and_then(|item| text(item, "sk")?.parse::<u32>().ok());
-        Ok(last.unwrap_or(0) + 1)
+        Ok(self.last_attempt(name).await?.map_or(0, |(attempt, _)| attempt) + 1)
     }
 
-    /// A new row, under the next attempt of its name.
+    /// The newest attempt of a name, and its number.
+    async fn last_attempt(&self, name: &str) -> Result<Option<(u32, u64)>, Error> {
+        let newest = self.table.query(Ask::table(format!("N#{name}")).newest(1)).await?;
+        Ok(newest.first().and_then(|item| Some((text(item, "sk")?.parse().ok()?, number(item, "number")?))))
+    }
+
+    /// A new row, under the next attempt of its name; or the newest there, if its owner says again that he has begun it.
     pub(super) async fn insert<'a>(
         &self,
         id: Option<String>,
@@ -70,8 +74,15 @@ impl Dynamo {
     ) -> Result<Row, Error> {
         for _ in 0..TRIES {
             // a name that was just made is nobody else's
-            let attempt = if given { self.attempt(name).await? } else { 1 };
-            let row = make(attempt);
+            let last = if given { self.last_attempt(name).await? } else { None };
+            let row = make(last.map_or(0, |(attempt, _)| attempt) + 1);
+            if let Some((_, number)) = last
+                && row.owner.as_ref().and_then(Owner::key).is_some()
+                && let Some((known, _)) = self.row(number).await?
+                && known.owner == row.owner
+            {
+                return Ok(known);
+            }
             let with = with(&row);
             match self.commit(None, Some(row), with, turn).await {
                 Ok(Some(row)) => return Ok(row),

@@ -33,7 +33,13 @@ pub(super) fn moment(key: i64) -> Timestamp {
 }
 
 pub(super) fn begin(conn: &Connection, new: NewExperiment) -> Result<(i64, ExperimentId), Trouble> {
+    let key = new.owner.key().map(str::to_owned);
     let row = NewRow::of(new)?;
+    if key.is_some()
+        && let Some(known) = row.begun(conn)?
+    {
+        return Ok(known);
+    }
     let key = row.free_key(conn)?;
     let id = row.insert(conn, key, Ended { status: Status::Running, ..Ended::default() })?;
     let words = Words { status: Some(Status::Running), ..Words::default() };
@@ -88,6 +94,18 @@ impl NewRow {
             owner: Some(to_json(&new.owner)),
             at: new.started_at,
         })
+    }
+
+    /// The newest attempt of its name, if its owner has begun it.
+    fn begun(&self, conn: &Connection) -> Result<Option<(i64, ExperimentId)>, Trouble> {
+        let newest = conn
+            .prepare_cached(
+                "SELECT key, attempt, number FROM experiments WHERE name = ?1 AND owner = ?2
+                   AND attempt = (SELECT max(attempt) FROM experiments WHERE name = ?1)",
+            )?
+            .query_row(params![self.name, self.owner], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        Ok(newest.map(|(key, attempt, number)| (key, ExperimentId::new(self.name.clone(), attempt, number))))
     }
 
     /// The next key of the millisecond that it starts in.
