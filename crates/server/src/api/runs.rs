@@ -31,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Desk> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Start {
-    /// Yours; a new one is made if it is left out.
+    /// Yours; if it is left out, the key, and without one a new id is made.
     experiment_id: Option<String>,
     /// Your name for the kind of run.
     experiment_type: Option<String>,
