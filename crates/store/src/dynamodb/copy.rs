@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::cause::{Cause, groups_partition};
 use super::client::{Ask, Item, Key, Refused, n, number, s, text};
-use super::plan::{self, Plan, SHARDS, When, bounded, key, signature_partition};
+use super::plan::{self, Plan, SHARDS, When, key, signature_partition};
 use super::row::key_of;
 use super::{Dynamo, alerts, corrections, groups, lab, logs, lookup, people};
 use crate::copy::{CauseRecord, CopyBackend, Name, Rest, Spending, Vote, Whole};
@@ -79,9 +79,7 @@ impl CopyBackend for Dynamo {
         for (token, hash) in &rest.tokens {
             items.extend(people::places(token, hash));
         }
-        for it in &rest.silenced {
-            items.push((key("Z", bounded(&it.rule)), super::desk::silenced_item(it)));
-        }
+        items.extend(rest.silenced.iter().map(super::desk::place_of_silenced));
         for it in &rest.spending {
             let item = Item::from([
                 ("calls".to_owned(), n(it.calls)),
@@ -289,7 +287,9 @@ impl Dynamo {
             self.keep_code(row.number, code).await?;
         }
         for vote in &it.votes {
-            self.table.put(corrections::vote_item(row.number, vote)).await?;
+            let ((place, item), mut plan) = (corrections::place_of_vote(row.number, vote), Plan::default());
+            plan.put(place, item, When::Always);
+            self.write(plan).await?;
         }
         for channel in &it.told {
             let item = [("pk".to_owned(), s(format!("VC#{}", row.number))), ("sk".to_owned(), s(channel))];
@@ -309,10 +309,7 @@ impl Dynamo {
             }
             plan::change(&mut plan, &self.table.name, None, Some(&row), shard)?;
             if let Some(tested) = &row.tested {
-                for rule in &tested.refused_by {
-                    let item = Item::from([("rule".to_owned(), s(rule))]);
-                    plan.put(key("R", bounded(rule)), item, When::Always);
-                }
+                lab::refused(&mut plan, tested);
                 if tested.newest {
                     let item = Item::from([("number".to_owned(), n(row.number))]);
                     plan.put(lab::code_key(tested.run, &tested.hash), item, When::Absent);

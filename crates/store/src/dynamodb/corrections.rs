@@ -56,14 +56,14 @@ pub(super) fn places(it: &Correction) -> [(Key, Item); 2] {
     [(place(it.id), item(it)), (key(of_signature(&it.signature), place(it.id).1), Item::new())]
 }
 
-pub(super) fn vote_item(number: u64, vote: &Vote) -> Item {
-    Item::from([
-        ("pk".to_owned(), s(votes_partition(number))),
-        ("sk".to_owned(), s(bounded(&vote.by))),
+/// A vote on an experiment, and where it stands: one of each person.
+pub(super) fn place_of_vote(number: u64, vote: &Vote) -> (Key, Item) {
+    let item = Item::from([
         ("by".to_owned(), s(&vote.by)),
         ("helpful".to_owned(), n(u8::from(vote.helpful))),
         ("at".to_owned(), n(vote.at)),
-    ])
+    ]);
+    (key(votes_partition(number), alone(&vote.by)), item)
 }
 
 pub(super) fn votes_partition(number: u64) -> String {
@@ -206,16 +206,10 @@ impl Dynamo {
         now: Timestamp,
     ) -> Result<Votes, Error> {
         let (row, _) = self.row_of(id).await?;
-        let (place, mut plan) = (key(votes_partition(row.number), alone(by)), Plan::default());
+        let vote = Vote { by: by.to_owned(), helpful: helpful == Some(true), at: now.as_millisecond() };
+        let ((place, item), mut plan) = (place_of_vote(row.number, &vote), Plan::default());
         match helpful {
-            Some(helpful) => {
-                let item = Item::from([
-                    ("by".to_owned(), s(by)),
-                    ("helpful".to_owned(), n(u8::from(helpful))),
-                    ("at".to_owned(), n(now.as_millisecond())),
-                ]);
-                plan.put(place, item, When::Always);
-            }
+            Some(_) => plan.put(place, item, When::Always),
             None => plan.delete(place, When::Always),
         }
         self.write(plan).await?;

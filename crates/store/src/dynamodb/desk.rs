@@ -7,7 +7,7 @@ use futures_util::future::{try_join_all, try_join4, try_join5};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::client::{Ask, Item, Range, n, number, s, text};
+use super::client::{Ask, Item, Key, Range, n, number, s, text};
 use super::plan::{Plan, When, alone, key};
 use super::row::NANO;
 use super::{Dynamo, costs, lookup};
@@ -19,12 +19,14 @@ use crate::{
     TokenScope, User, UserChange, Votes,
 };
 
-pub(super) fn silenced_item(it: &Silenced) -> Item {
-    Item::from([
+/// A rule that is switched off, and where that stands.
+pub(super) fn place_of_silenced(it: &Silenced) -> (Key, Item) {
+    let item = Item::from([
         ("rule".to_owned(), s(&it.rule)),
         ("by".to_owned(), s(&it.by)),
         ("at".to_owned(), n(it.at.as_millisecond())),
-    ])
+    ]);
+    (key("Z", alone(&it.rule)), item)
 }
 
 #[async_trait]
@@ -195,12 +197,10 @@ impl DeskBackend for Dynamo {
     }
 
     async fn silence(&self, rule: &str, by: Option<&str>, now: Timestamp) -> Result<bool, Error> {
-        let (place, mut plan) = (key("Z", alone(rule)), Plan::default());
+        let it = Silenced { rule: rule.to_owned(), by: by.unwrap_or_default().to_owned(), at: now };
+        let ((place, item), mut plan) = (place_of_silenced(&it), Plan::default());
         match by {
-            Some(by) => {
-                let it = Silenced { rule: rule.to_owned(), by: by.to_owned(), at: now };
-                plan.put(place, silenced_item(&it), When::Absent);
-            }
+            Some(_) => plan.put(place, item, When::Absent),
             None => plan.delete(place, When::Present),
         }
         self.write(plan).await

@@ -4,9 +4,9 @@ use coroner_diagnosis::Diagnosis;
 use jiff::Timestamp;
 
 use super::Dynamo;
-use super::client::{Ask, Item, Key, Refused, number, s, text};
+use super::client::{Ask, Key, Refused, number, text};
 use super::commit::{Turn, With};
-use super::plan::{self, Plan, When, key};
+use super::plan::Plan;
 use super::row::{LogRef, Row, key_of};
 use crate::logs::{Kept, Log};
 use crate::{
@@ -156,10 +156,7 @@ impl Dynamo {
         };
         let rules = |_: &Row, row: &Row| {
             let mut plan = Plan::default();
-            for rule in row.tested.iter().flat_map(|it| &it.refused_by) {
-                let item = Item::from([("rule".to_owned(), s(rule))]);
-                plan.put(key("R", plan::alone(rule)), item, When::Always);
-            }
+            row.tested.iter().for_each(|it| super::lab::refused(&mut plan, it));
             With { plan, log: None }
         };
         let (before, after) = self.mutate(id, to, rules, log.map(|kept| (kept, outcome.ended_at))).await?;

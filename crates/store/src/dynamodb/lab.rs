@@ -110,6 +110,13 @@ pub(super) fn code_key(run: u64, hash: &str) -> Key {
     key(format!("H#{run}"), alone(hash))
 }
 
+/// The rules that have refused a candidate become known as such.
+pub(super) fn refused(plan: &mut Plan, tested: &Tested) {
+    for rule in &tested.refused_by {
+        plan.put(key("R", alone(rule)), Item::from([("rule".to_owned(), s(rule))]), When::Always);
+    }
+}
+
 /// What a candidate has beyond its experiment goes with it.
 pub(super) fn forget(plan: &mut Plan, row: &Row) {
     if let Some(it) = row.tested.as_ref().filter(|it| it.newest) {

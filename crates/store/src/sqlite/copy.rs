@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::experiments::{Searched, index, keep_diagnosis, memory, micros, moment, signature_of, to_json};
+use super::diagnoses::{keep_diagnosis, signature_of};
+use super::experiments::{Searched, index, memory, micros, moment, to_json};
 use super::kept_logs::keep_log;
 use super::text::Words;
 use super::{Sqlite, Trouble, candidates, corrections, lookup, people, runs};

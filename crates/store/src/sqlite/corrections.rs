@@ -4,7 +4,8 @@ use coroner_diagnosis::{Diagnosis, Said as Source};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::experiments::{find, set_diagnosis};
+use super::diagnoses::set_diagnosis;
+use super::experiments::find;
 use super::{Trouble, groups, lookup};
 use crate::{Change, Correction, ExperimentId, Replay, Ruling, Said, Status, Votes};
 

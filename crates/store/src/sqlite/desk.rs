@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::Connection;
 
-use super::experiments::set_diagnosis;
+use super::diagnoses::set_diagnosis;
 use super::{
     Sqlite, Trouble, candidates, corrections, costs, groups, happenings, ledger, list, people, related,
 };

@@ -6,6 +6,7 @@ mod copy;
 mod corrections;
 mod costs;
 mod desk;
+mod diagnoses;
 mod experiments;
 mod groups;
 mod happenings;
