@@ -4,10 +4,8 @@ mod keep;
 mod page;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use coroner_diagnosis::{HarnessFault, HarnessKind};
@@ -15,7 +13,7 @@ use coroner_lab::attempt::{EvolutionResult, Progress, Standing, Tested, Tester};
 use coroner_lab::sandbox::{Sandbox, Stop};
 use coroner_lab::screen::CodeHash;
 use coroner_lab::task::{Machine, Task};
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::analyst::{Analyst, runtime};
@@ -49,7 +47,7 @@ pub(crate) fn test(args: &TestArgs, context: &Context) -> Result<u8, Failed> {
     let keeper = Keeper::begin(args, context, &task, &code, &runtime)?;
     let stop = Stop::new();
     watch_signals(&stop)?;
-    let bar = progress_bar(context);
+    let bar = context.progress(None, "{spinner} {msg}");
     let (tested, standing) = attempt(args, context, &task, &code, keeper.as_ref(), &stop, &bar);
     bar.finish_and_clear();
     if tested.stopped {
@@ -161,16 +159,6 @@ fn internal(what: &str) -> HarnessFault {
         what: what.to_owned(),
         advice: "Report it with the task, the candidate and the output of coroner doctor".to_owned(),
     }
-}
-
-fn progress_bar(context: &Context) -> ProgressBar {
-    let shown = std::io::stderr().is_terminal() && !context.is_quiet();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if shown {
-        bar.enable_steady_tick(Duration::from_millis(120));
-    }
-    bar
 }
 
 /// The first Ctrl-C ends the candidate, the second us.

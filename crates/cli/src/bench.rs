@@ -5,7 +5,6 @@ mod invent;
 mod keys;
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -15,7 +14,7 @@ use coroner_diagnosis::{
 };
 use coroner_store::{Error, NewExperiment, Outcome, Store};
 use futures_util::future::try_join_all;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 
@@ -31,6 +30,8 @@ const CHUNK: u64 = 2500;
 const PART: usize = 50;
 /// So many chunks of each thread wait to be written.
 const AHEAD: usize = 1;
+/// How far it is.
+const PROGRESS: &str = "{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left";
 
 pub(crate) fn bench(args: &BenchArgs, context: &Context) -> Result<u8, Failed> {
     match &args.command {
@@ -63,7 +64,8 @@ fn fill(args: &FillArgs, context: &Context) -> Result<u8, Failed> {
         let judge = Judge { world, rules, settings };
         let maker = Maker { judge, store: store.clone(), handle };
         let chunks = maker.start(done, args.experiments);
-        let bar = bar(context, args.experiments, done);
+        let bar = context.progress(Some(args.experiments), PROGRESS);
+        bar.set_position(done);
         let written = write(&store, &chunks, &bar).await;
         bar.finish_and_clear();
         let experiments = store.health(false).await?.experiments;
@@ -99,19 +101,6 @@ async fn so_far(store: &Store, args: &FillArgs) -> Result<(u64, Timestamp), Fail
         }
         (Err(e), _) | (_, Err(e)) => Err(e.into()),
     }
-}
-
-fn bar(context: &Context, all: u64, done: u64) -> ProgressBar {
-    let shown = std::io::stderr().is_terminal() && !context.is_quiet();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(all), target);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar.set_position(done);
-    bar
 }
 
 /// Experiments in their order, with an end or, of those that still run, without.

@@ -1,9 +1,11 @@
 //! What every command is given, how it speaks, and how it ends.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ColorChoice;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::{Format, GlobalArgs};
@@ -16,6 +18,9 @@ use crate::terminal::Face;
 pub(crate) const DONE: u8 = 0;
 /// Done, with something to report.
 pub(crate) const REPORTED: u8 = 1;
+
+/// How often a wheel turns.
+const TICK: Duration = Duration::from_millis(120);
 
 /// The environment, the configuration, and where and how to speak.
 #[derive(Debug)]
@@ -127,6 +132,23 @@ impl Context {
     /// Were notes and progress switched off?
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Shows on standard error how far something is, if anybody looks there. The template is indicatif's.
+    pub(crate) fn progress(&self, of: Option<u64>, template: &str) -> ProgressBar {
+        let shown = io::stderr().is_terminal() && !self.quiet;
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(of, target);
+        let style = ProgressStyle::with_template(template);
+        debug_assert!(style.is_ok(), "{template}");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        // a wheel turns while nothing else is to be said
+        if shown && template.contains("{spinner}") {
+            bar.enable_steady_tick(TICK);
+        }
+        bar
     }
 
     /// Where experiments are kept.

@@ -4,10 +4,6 @@ mod corpus;
 mod report;
 mod score;
 
-use std::io::IsTerminal;
-
-use indicatif::{ProgressBar, ProgressDrawTarget};
-
 use crate::analyst::{Analyst, runtime};
 use crate::args::{EvalArgs, Format};
 use crate::context::{Context, DONE, Failed};
@@ -18,13 +14,8 @@ pub(crate) fn eval(context: &Context, args: &EvalArgs) -> Result<u8, Failed> {
     let mut scores = score::Scores::default();
     for path in &args.corpus {
         let corpus = corpus::Corpus::open(path)?;
-        let target = if std::io::stderr().is_terminal() && !context.is_quiet() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
         let cases = corpus.lines.len() + corpus.labels.len() + corpus.seeds.len();
-        let bar = ProgressBar::with_draw_target(Some(cases as u64), target);
+        let bar = context.progress(Some(cases as u64), "{bar:40} {human_pos} of {human_len} cases");
         let more = score::score(&corpus, &analyst, args.baselines, &|| bar.inc(1))?;
         bar.finish_and_clear();
         scores.lines.extend(more.lines);

@@ -3,7 +3,7 @@
 mod original;
 
 use std::collections::HashMap;
-use std::io::{Cursor, IsTerminal};
+use std::io::Cursor;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -13,7 +13,6 @@ use coroner_store::{
     CandidateBegun, CandidateOutcome, CommandLine, Cost, Error, ExperimentId, Feedback, Location,
     NewCandidate, NewExperiment, NewRun, Outcome, Owner, RunEnd, RunId, RunState, Status, Store,
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -124,7 +123,10 @@ enum Done {
 impl Importer {
     fn all(&mut self, mut scan: TableScan, context: &Context) -> Result<Imported, Failed> {
         let mut told = Imported { from: self.from.clone(), ..Imported::default() };
-        let bar = bar(context, scan.about());
+        let bar = context.progress(
+            Some(scan.about()).filter(|about| *about > 0),
+            "{bar:40} {human_pos} of about {human_len} items, {per_sec}",
+        );
         while let Some(page) = self.runtime.block_on(scan.page())? {
             for item in page {
                 told.items += 1;
@@ -320,16 +322,4 @@ fn result(it: &Original, diagnosis: Option<&Diagnosis>) -> Value {
         result["original"] = it.step.clone();
     }
     result
-}
-
-fn bar(context: &Context, about: u64) -> ProgressBar {
-    let shown = std::io::stderr().is_terminal() && !context.is_quiet();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target((about > 0).then_some(about), target);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {human_pos} of about {human_len} items, {per_sec}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }

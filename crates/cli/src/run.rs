@@ -14,13 +14,13 @@ mod start;
 mod supervise;
 mod tree;
 
-use std::io::{self, IsTerminal};
+use std::io::{self};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use coroner_diagnosis::{Confined, Diagnosis};
 use coroner_store::Log;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::ProgressBar;
 
 use crate::args::{Format, RunArgs};
 use crate::card::wrap::fit;
@@ -150,13 +150,9 @@ fn failed(
 /// What the rules say, while a model is asked; gone when it has answered.
 fn asking(context: &Context, diagnosis: &Diagnosis) -> ProgressBar {
     let face = context.err();
-    let shown = io::stderr().is_terminal() && !context.is_quiet();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let said = format!("{} (asking a model)", printable(&diagnosis.root_cause, face.unicode));
+    let said = format!("asking a model; by the rules: {}", printable(&diagnosis.root_cause, face.unicode));
     let said = fit(&said, face.width.saturating_sub(4), face.sign("…", "..."));
-    let bar = ProgressBar::with_draw_target(None, target).with_message(said);
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
+    context.progress(None, "{spinner} {msg}").with_message(said)
 }
 
 /// Where the kernel counts the processes that it kills for lack of memory.

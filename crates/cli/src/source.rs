@@ -1,12 +1,12 @@
 //! Reads what is to be looked at: a log of any size from a file or standard input, a source file, a baseline.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
 use coroner_diagnosis::{Capture, Code, Log, LogReader};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::args::FailureArgs;
 use crate::context::{Context, Failed};
@@ -61,7 +61,8 @@ fn log_and_again(context: &Context, path: &Path, again: bool) -> anyhow::Result<
     }
     // as long as it was when it was opened: a log that grows while it is read would never end
     let length = meta.len();
-    let bar = (length >= LARGE && !context.is_quiet()).then(|| progress(length));
+    let bar = (length >= LARGE)
+        .then(|| context.progress(Some(length), "reading {bytes} of {total_bytes} ({percent} %)"));
     let log =
         read((&file).take(length), bar.as_ref()).with_context(|| format!("can't read the log {name}"))?;
     if let Ok(now) = std::fs::metadata(path)
@@ -103,17 +104,6 @@ impl<R: Read> Read for Copying<'_, R> {
         self.to.write_all(&buffer[..n])?;
         Ok(n)
     }
-}
-
-fn progress(length: u64) -> ProgressBar {
-    let target =
-        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(length), target);
-    // the template is ours and tried by a test
-    if let Ok(style) = ProgressStyle::with_template("reading {bytes} of {total_bytes} ({percent} %)") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn read(mut from: impl Read, bar: Option<&ProgressBar>) -> anyhow::Result<Log> {
@@ -203,6 +193,5 @@ mod tests {
         assert_eq!(binary(&[&[0; 9000][..], b"Traceback (most recent call last):\n"].concat()), None);
         assert_eq!(binary(b"plain\n"), None);
         assert_eq!(binary(b"a NUL\0 in a line and \x1b[31mcolour\x1b[0m and \xff\xfe broken characters are no reason at all\n"), None);
-        assert!(ProgressStyle::with_template("reading {bytes} of {total_bytes} ({percent} %)").is_ok());
     }
 }

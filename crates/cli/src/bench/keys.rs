@@ -6,7 +6,7 @@ use coroner_store::dynamodb::{Hot, Load};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Judge, World, bar, fits};
+use super::{Judge, PROGRESS, World, fits};
 use crate::analyst;
 use crate::args::{FillArgs, Format, KeysArgs};
 use crate::context::{Context, DONE, Failed};
@@ -47,7 +47,7 @@ pub(super) fn keys(args: &KeysArgs, context: &Context) -> Result<u8, Failed> {
     let begin = Timestamp::from_second(1_793_491_200).map_err(anyhow::Error::new)?;
     let world = World::new(&args, begin).map_err(anyhow::Error::new)?;
     let judge = Judge { world, rules: analyst::rules(context)?, settings: analyst::settings(context) };
-    let bar = bar(context, experiments, 0);
+    let bar = context.progress(Some(experiments), PROGRESS);
     let mut load = Load::default();
     for index in 0..experiments {
         if let (new, Some((outcome, _))) = judge.experiment(index) {

@@ -1,14 +1,13 @@
 //! What the loop says while it works: a line for each thing that happens and, on a terminal, a line that stands below them
 //! with how far it is.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use coroner_lab::evolve::{Event, Finished, Trip};
 use coroner_store::Status;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::card::wrap::fit;
 use crate::context::Context;
@@ -39,24 +38,16 @@ struct Tally {
 
 impl<'a> Voice<'a> {
     pub(super) fn new(context: &'a Context) -> Self {
-        let shown = io::stderr().is_terminal() && !context.is_quiet();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
             context,
             face: context.err(),
-            bar: ProgressBar::with_draw_target(None, target),
+            bar: context.progress(None, "{spinner} {msg}"),
             tally: Mutex::default(),
         }
     }
 
     pub(super) fn begin(&self, wanted: u64) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).wanted = wanted;
-        if !self.bar.is_hidden() {
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                self.bar.set_style(style);
-            }
-            self.bar.enable_steady_tick(Duration::from_millis(150));
-        }
     }
 
     pub(super) fn end(&self) {

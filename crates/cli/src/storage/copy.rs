@@ -1,10 +1,8 @@
 //! `coroner store copy` and `coroner store migrate`.
 
-use std::io::IsTerminal;
-
 use anyhow::anyhow;
 use coroner_store::{Copied, CopyProgress, CopyStep, LOCK_WAIT, Location, Store};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{open_at, remote};
@@ -52,7 +50,7 @@ pub(super) fn copy(from: &str, to: &str, context: &Context) -> Result<u8, Failed
     let copied = runtime.block_on(async {
         let from = open_at(context, from, LOCK_WAIT).await?;
         let to = open_at(context, to, LOCK_WAIT).await?;
-        let bar = bar(context);
+        let bar = context.progress(None, "{msg} {bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left");
         let copied = from.copy_into(&to, &|progress| shown(&bar, progress)).await;
         bar.finish_and_clear();
         for store in [from, to] {
@@ -75,18 +73,6 @@ fn same(a: &Location, b: &Location) -> bool {
         }
         _ => a == b,
     }
-}
-
-fn bar(context: &Context) -> ProgressBar {
-    let shown = std::io::stderr().is_terminal() && !context.is_quiet();
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg} {bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn shown(bar: &ProgressBar, progress: CopyProgress) {

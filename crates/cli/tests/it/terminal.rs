@@ -218,3 +218,23 @@ fn a_terminal_that_goes_away_takes_the_command_along() {
     let pid = std::fs::read_to_string(home.path().join("pid")).unwrap();
     crate::rig::until("the command is gone", || !crate::rig::lives(pid.trim()));
 }
+
+#[test]
+fn who_waits_is_told_what_for() {
+    let rig = crate::attempt::Rig::toy(
+        "import time\n\ndef evaluate(candidate, inputs):\n    time.sleep(1)\n    return {'score': candidate.f(3)}\n",
+    );
+    let home = &rig.home;
+    let coroner = env!("CARGO_BIN_EXE_coroner");
+    // what the rules say stands there while a model is asked, and is gone when it has answered
+    home.file("script.jsonl", &json!({"text": "", "after_ms": 1500}).to_string());
+    let command = "echo the frobnicator is out of tune; exit 3";
+    let asks = ["env", "CORONER_MODEL_SCRIPT=script.jsonl", coroner, "run", "--", "sh", "-c", command];
+    let seen = typed(home, &json!([["expect", "asking a model; by the rules: Execution failed"]]), &asks);
+    assert_eq!(seen["code"], 3, "{seen}");
+    let candidate = home.file("candidate.py", "def f(x):\n    return x\n");
+    let tests =
+        [coroner, "test", &candidate, "--task", "task/task.toml", "--versions", "versions", "--offline"];
+    let seen = typed(home, &json!([["expect", "measuring"]]), &tests);
+    assert_eq!(seen["code"], 0, "{seen}");
+}
