@@ -56,8 +56,8 @@ pub trait Queue: Send + Sync {
     /// Its name, for messages.
     fn name(&self) -> &str;
 
-    /// Adds a job.
-    async fn put(&self, job: &Job) -> Result<(), QueueError>;
+    /// Adds a job. Nobody sees it before so long.
+    async fn put(&self, job: &Job, after: Duration) -> Result<(), QueueError>;
 
     /// Takes one, and waits so long for it. It is hidden from others for `hidden`.
     async fn take(&self, wait: Duration, hidden: Duration) -> Result<Option<Held>, QueueError>;

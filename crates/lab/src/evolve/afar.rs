@@ -57,7 +57,7 @@ pub(super) fn is_in_a_queue(owner: &Owner) -> bool {
 impl QueueBench<'_> {
     fn put(&self, job: &Job) -> Result<(), crate::queue::QueueError> {
         for attempt in 1.. {
-            match self.runtime.block_on(self.queue.put(job)) {
+            match self.runtime.block_on(self.queue.put(job, Duration::ZERO)) {
                 Err(_) if attempt < TRIES && !self.stop.is_stopped() => {
                     std::thread::sleep(SOON * 2_u32.pow(attempt));
                 }

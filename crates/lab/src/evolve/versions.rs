@@ -74,8 +74,13 @@ impl Versions {
     }
 
     /// Keeps a program, and says where. The number of `version` and the file's name are given here; one that is there
-    /// already is left as it is.
+    /// already is left as it is. Of several who keep at once each waits for the one before.
     pub fn keep(&self, mut version: Version, code: &str) -> Result<PathBuf, VersionsError> {
+        let folder = |source| VersionsError { path: self.folder.clone(), source };
+        std::fs::create_dir_all(&self.folder).map_err(folder)?;
+        // until it is dropped, in whatever process
+        let alone = std::fs::File::open(&self.folder).map_err(folder)?;
+        alone.lock().map_err(folder)?;
         let all = self.all()?;
         if let Some(there) = all.iter().find(|v| (v.run, v.experiment) == (version.run, version.experiment)) {
             return Ok(self.folder.join(&there.file));
@@ -83,8 +88,6 @@ impl Versions {
         version.version = all.iter().map(|v| v.version).max().unwrap_or(0) + 1;
         version.file = format!("v{:04}_exp{}.py", version.version, version.experiment);
         let path = self.folder.join(&version.file);
-        std::fs::create_dir_all(&self.folder)
-            .map_err(|source| VersionsError { path: self.folder.clone(), source })?;
         self.write(&path, code.as_bytes())?;
         // the line last, and the whole file anew: whoever reads it sees all of it or none, and its programs are there
         let mut lines: String =

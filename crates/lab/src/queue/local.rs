@@ -34,6 +34,11 @@ impl Local {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As if all that waits had waited long enough.
+    pub(super) fn hurry(&self) {
+        self.state().waiting.iter_mut().for_each(|message| message.visible = Instant::now());
+    }
+
     fn first(&self, hidden: Duration) -> Option<Held> {
         let (mut state, now) = (self.state(), Instant::now());
         state.taken += 1;
@@ -53,8 +58,8 @@ impl Queue for Local {
         "this process"
     }
 
-    async fn put(&self, job: &Job) -> Result<(), QueueError> {
-        let visible = Instant::now();
+    async fn put(&self, job: &Job, after: Duration) -> Result<(), QueueError> {
+        let visible = Instant::now() + after;
         self.state().waiting.push_back(Message {
             job: job.clone(),
             times: 0,

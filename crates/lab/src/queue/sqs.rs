@@ -17,8 +17,9 @@ use super::{Held, Job, Queue, QueueError, QueueTrouble};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than the longest that we wait for a message.
 const ANSWER: Duration = Duration::from_secs(40);
-/// What SQS waits at most, and hides at most.
+/// What SQS waits, holds back and hides at most.
 const LONGEST_WAIT: u64 = 20;
+const LONGEST_DELAY: u64 = 900;
 const LONGEST_HIDDEN: u64 = 12 * 3600;
 /// A dead letter that we have looked at is hidden so long, so that others are seen too.
 const LOOKED_AT: i32 = 600;
@@ -163,9 +164,10 @@ impl Queue for Sqs {
         &self.name
     }
 
-    async fn put(&self, job: &Job) -> Result<(), QueueError> {
+    async fn put(&self, job: &Job, after: Duration) -> Result<(), QueueError> {
         let body = serde_json::to_string(job).map_err(|e| self.other(&e.to_string()))?;
-        let sent = self.client.send_message().queue_url(&self.url).message_body(body).send().await;
+        let asked = self.client.send_message().queue_url(&self.url).message_body(body);
+        let sent = asked.delay_seconds(whole_seconds(after, LONGEST_DELAY)).send().await;
         sent.map(drop).map_err(|e| self.told(&e))
     }
 

@@ -90,6 +90,8 @@ impl Worker<'_> {
 
     /// Takes one job, if there is one, and does what is to be done with it.
     pub fn one(&self) -> Result<bool, WorkerError> {
+        // while the store can't be read nothing is taken: each time counts as a try
+        self.runtime.block_on(self.store.version())?;
         let Some(held) = self.runtime.block_on(self.queue.take(WAIT, self.hidden))? else { return Ok(false) };
         let job = match &held.job {
             Ok(job) => job.clone(),
@@ -115,15 +117,17 @@ impl Worker<'_> {
             self.runtime.block_on(self.queue.done(&held))?;
             return Ok(true);
         }
-        if held.times > self.tries {
-            return self.give_up(&held, &experiment).map(|()| true);
-        }
         if job.task != self.task {
             let why =
                 format!("exp {} is of task {}, and this worker has {}", job.experiment, job.task, self.task);
             (self.tell)(&Worked::Left(why));
-            self.runtime.block_on(self.queue.hide(&held, NOT_OURS))?;
+            // anew, for that it came to us was no try
+            self.runtime.block_on(self.queue.put(&job, NOT_OURS))?;
+            self.runtime.block_on(self.queue.done(&held))?;
             return Ok(true);
+        }
+        if held.times > self.tries {
+            return self.give_up(&held, &experiment).map(|()| true);
         }
         self.test(&held, &job, &experiment).map(|()| true)
     }
