@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use coroner_server::{Desk, Limits, Settings};
-use coroner_store::{Retention, Role, Store};
-use futures_util::FutureExt;
-use jiff::Timestamp;
+use coroner_store::{Role, Store};
 use tokio::runtime::Runtime;
 
 use crate::analyst::Analyst;
@@ -39,13 +37,13 @@ pub(crate) fn lambda(context: &Context) -> Result<u8, Failed> {
         limits: Limits { live_clients: 0, json: JSON, log: LOG, ..Limits::default() },
         sections: sections(context),
         alerts: crate::alerts::of(context, store.clone())?,
+        retention: crate::prune::retention(context),
         ..Settings::default()
     };
     somebody_may(&store, &runtime);
     let analyst = Analyst::new(context, false, Some(&store), Arc::clone(&runtime))?;
-    let prune = prune(store.clone(), crate::prune::retention(context));
     let desk = Desk::new(store, Arc::new(Judge(analyst)), settings);
-    let ended = runtime.block_on(coroner_server::serve_lambda(desk, address, prune));
+    let ended = runtime.block_on(coroner_server::serve_lambda(desk, address));
     ended.map(|()| DONE).map_err(|e| Failed::Outside(e.into()))
 }
 
@@ -60,16 +58,4 @@ fn somebody_may(store: &Store, runtime: &Runtime) {
         }
         Err(e) => complain(&e.to_string()),
     }
-}
-
-fn prune(store: Store, retention: Retention) -> coroner_server::Chore {
-    Arc::new(move || {
-        let (store, retention) = (store.clone(), retention.clone());
-        async move {
-            let pruned = store.prune(retention, Timestamp::now()).await.map_err(|e| e.to_string())?;
-            pruned.problems.iter().for_each(|problem| complain(problem));
-            Ok(())
-        }
-        .boxed()
-    })
 }

@@ -94,7 +94,14 @@ fn settings(args: &ServeArgs, context: &Context, address: SocketAddr) -> Result<
             .note(&format!("whoever reaches {address} may read, report and change everything (--no-auth)"));
     }
     let public_url = context.config.serve.public_url.clone();
-    Ok(Settings { auth, public_url, any_host: beyond, sections: sections(context), ..Settings::default() })
+    Ok(Settings {
+        auth,
+        public_url,
+        any_host: beyond,
+        sections: sections(context),
+        retention: crate::prune::retention(context),
+        ..Settings::default()
+    })
 }
 
 /// Where people must say who they are, there is somebody who may.

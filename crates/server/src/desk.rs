@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use coroner_diagnosis::{Capture, Diagnosis, RuleSet};
-use coroner_store::Store;
+use coroner_store::{Retention, Store};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -71,6 +71,10 @@ pub struct Settings {
     pub alerts: Option<Alerts>,
     /// Of what is done spans are made, if anybody wants them.
     pub traces: Option<Traces>,
+    /// What is kept no longer; by itself, everything is kept.
+    pub retention: Retention,
+    /// How often what is kept no longer is removed.
+    pub forget_every: Duration,
 }
 
 /// A part of the configuration, as it is shown.
@@ -95,6 +99,8 @@ impl Default for Settings {
             sections: Vec::new(),
             alerts: None,
             traces: None,
+            retention: Retention::default(),
+            forget_every: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -291,6 +297,19 @@ impl Desk {
     ) -> Answer<T> {
         let analyst = Arc::clone(&self.0.analyst);
         self.0.judges.ask(move || look(&*analyst)).await.ok_or_else(Failure::internal)
+    }
+
+    /// Waits until nothing is being answered or changed any more.
+    pub(crate) async fn at_rest(&self) {
+        let all = u32::try_from(self.settings().limits.requests).unwrap_or(u32::MAX);
+        _ = self.0.busy.acquire_many(all).await;
+    }
+
+    /// Removes what is kept no longer. What could not be removed is complained of and is tried again the next time.
+    pub(crate) async fn forget(&self) -> Result<(), coroner_store::Error> {
+        let pruned = self.store().prune(self.settings().retention.clone(), Timestamp::now()).await?;
+        pruned.problems.iter().for_each(|problem| crate::guard::complain(problem));
+        Ok(())
     }
 
     /// Waits until no diagnosis waits for a model any more, or for so long.

@@ -87,12 +87,17 @@ async fn limited(desk: &Desk, request: Request, next: Next) -> Response {
     // a log may be long in coming; what it must not do is stand still, and whoever reads it sees to that
     let in_time = !has_long_body(&request);
     let handled = async move {
-        let _permit = permit;
-        if request.method().is_safe() {
-            return next.run(request).await;
+        let is_safe = request.method().is_safe();
+        let work = async move {
+            // who works holds his place, whoever waits for it
+            let _permit = permit;
+            next.run(request).await
+        };
+        if is_safe {
+            return work.await;
         }
         // what changes something is done to its end, even if whoever asked has gone: half a change is worse than none
-        let whole = tokio::spawn(next.run(request).with_context(opentelemetry::Context::current()));
+        let whole = tokio::spawn(work.with_context(opentelemetry::Context::current()));
         whole.await.unwrap_or_else(|e| match e.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Failure::internal().into_response(),

@@ -6,7 +6,6 @@
 
 mod event;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,6 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
-use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
@@ -38,9 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(28);
 /// Rules that others have switched are heeded after so many seconds.
 const HEEDED: i64 = 30;
 
-/// What is done when a timer says so, beside what every desk does: forgetting what is old, for instance.
-pub type Chore = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
-
 /// The runtime can't be used, and so nothing can be answered.
 #[derive(Debug, thiserror::Error)]
 #[error("Lambda's runtime at {address} can't be used: {detail}")]
@@ -57,8 +52,8 @@ struct Done {
 }
 
 /// Answers the events of the runtime at `address`, one after the other, for as long as it gives any.
-pub async fn serve_lambda(desk: Desk, address: &str, prune: Chore) -> Result<(), RuntimeError> {
-    let function = Function { routes: router(desk.clone()), desk, prune, heeded: AtomicI64::new(i64::MIN) };
+pub async fn serve_lambda(desk: Desk, address: &str) -> Result<(), RuntimeError> {
+    let function = Function { routes: router(desk.clone()), desk, heeded: AtomicI64::new(i64::MIN) };
     let runtime = Runtime { client: Client::builder(TokioExecutor::new()).build_http(), address };
     loop {
         let (head, event) = runtime.ask(Method::GET, "next", Bytes::new()).await?;
@@ -106,7 +101,6 @@ impl Runtime<'_> {
 struct Function {
     desk: Desk,
     routes: Router,
-    prune: Chore,
     /// When rules that are switched off were last asked for.
     heeded: AtomicI64,
 }
@@ -170,7 +164,7 @@ impl Function {
         let mut done = Done::default();
         match task {
             Task::Upkeep => {
-                done.closed = tend(&self.desk).await;
+                done.closed = tend(&self.desk, Timestamp::UNIX_EPOCH).await;
                 if let Some(alerts) = &self.desk.settings().alerts {
                     alerts.expect().await.map_err(|e| e.to_string())?;
                     let told = alerts.tell(left).await.map_err(|e| e.to_string())?;
@@ -178,9 +172,14 @@ impl Function {
                     told.failures.iter().for_each(|why| guard::complain(why));
                 }
             }
-            Task::Prune => tokio::time::timeout(left, (self.prune)()).await.unwrap_or_else(|_| {
-                Err("there was no time to forget all that is old; the next run goes on".to_owned())
-            })?,
+            Task::Prune => match tokio::time::timeout(left, self.desk.forget()).await {
+                Ok(forgotten) => forgotten.map_err(|e| e.to_string())?,
+                Err(_) => {
+                    return Err(
+                        "there was no time to forget all that is old; the next run goes on".to_owned()
+                    );
+                }
+            },
         }
         Ok(done)
     }

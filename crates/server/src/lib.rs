@@ -31,7 +31,7 @@ mod unpack;
 
 pub use auth::{hash as token_hash, hash_password, new_token, new_totp_secret, totp_uri};
 pub use desk::{Analyst, Desk, Limits, Section, Settings};
-pub use lambda::{Chore, RuntimeError, serve_lambda};
+pub use lambda::{RuntimeError, serve_lambda};
 pub use router::router;
 pub use serve::serve;
 pub use traces::Traces;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use coroner_diagnosis::Diagnosis;
@@ -25,6 +25,10 @@ const HEAD_BYTES: usize = 32 << 10;
 const HEADERS: usize = 64;
 /// How often silent runs are looked for.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// So long after its start a desk has time for what is old.
+const SETTLED: Duration = Duration::from_secs(600);
+/// A clock that goes on by so much more or less than time does has been set.
+const LEAP: Duration = Duration::from_secs(30);
 /// How long answers may take that are being given when the desk closes.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -42,6 +46,7 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let upkeep = tokio::spawn(upkeep(desk.clone()));
+    let forgetting = tokio::spawn(forget(desk.clone()));
     let (alerts, ending) = (desk.settings().alerts.clone(), desk.ending());
     let telling = alerts.map(|alerts| tokio::spawn(async move { alerts.watch(ending).await }));
     let mut shutdown = std::pin::pin!(shutdown);
@@ -79,8 +84,13 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     drop(listener);
     desk.end();
     // whoever reads slowly is not waited for
-    _ = tokio::time::timeout(FAREWELL, graceful.shutdown()).await;
+    let farewell = tokio::time::Instant::now() + FAREWELL;
+    _ = tokio::time::timeout_at(farewell, graceful.shutdown()).await;
+    // those who have gone don't hold a connection open, and what they began is done all the same
+    _ = tokio::time::timeout_at(farewell, desk.at_rest()).await;
     upkeep.abort();
+    // it goes in small steps, each of them whole
+    forgetting.abort();
     if let Some(telling) = telling {
         // a message that is under way is not cut off, so that it need not be sent again
         _ = tokio::time::timeout(FAREWELL, telling).await;
@@ -100,25 +110,58 @@ async fn heed(desk: &Desk) {
     }
 }
 
+/// Removes what is kept no longer, again and again.
+async fn forget(desk: Desk) {
+    let every = desk.settings().forget_every;
+    // a desk that is started every night forgets too
+    let mut wait = every.min(SETTLED);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = every;
+        if let Err(e) = desk.forget().await {
+            crate::guard::complain(&format!("what is kept no longer can't be removed: {e}"));
+        }
+    }
+}
+
 /// Does again and again what is to be done beside requests.
 async fn upkeep(desk: Desk) {
     heed(&desk).await;
+    // nobody could be heard before
+    let mut listening = Timestamp::now();
+    let mut last = (Instant::now(), listening);
     loop {
-        // whoever reports has a moment to be heard of, where the desk was down
         tokio::time::sleep(UPKEEP).await;
-        tend(&desk).await;
+        let now = (Instant::now(), Timestamp::now());
+        let (passed, by_the_clock) = (now.0 - last.0, now.1.duration_since(last.1));
+        // the clock was set, or the machine slept: that was not silence
+        if by_the_clock.unsigned_abs().abs_diff(passed) > LEAP {
+            listening = now.1;
+        }
+        last = now;
+        tend(&desk, listening).await;
     }
 }
 
 /// Heeds rules that others have switched, and closes reported runs of which nothing is heard any more. Says how many.
-pub(crate) async fn tend(desk: &Desk) -> usize {
+/// `listening`: since when they could be heard.
+pub(crate) async fn tend(desk: &Desk, listening: Timestamp) -> usize {
     heed(desk).await;
+    // a store that can't be read for a moment is asked again
+    let silent = || async { desk.store().unheard(Timestamp::now(), listening).await.unwrap_or_default() };
+    let mut looked_at = Vec::new();
+    for id in silent().await {
+        // one that can't be looked at is closed all the same
+        looked_at.push((explained(desk, id.number()).await, id));
+    }
+    if looked_at.is_empty() {
+        return 0;
+    }
+    // who was heard of while they were looked at goes on
+    let still = silent().await;
     let now = Timestamp::now();
     let mut closed = 0;
-    // a store that can't be read for a moment is asked again
-    for id in desk.store().unheard(now).await.unwrap_or_default() {
-        // one that can't be looked at is closed all the same
-        let diagnosis = explained(desk, id.number()).await;
+    for (diagnosis, id) in looked_at.into_iter().filter(|(_, id)| still.contains(id)) {
         let outcome = Outcome {
             status: Status::Lost,
             exit: None,

@@ -104,6 +104,10 @@ pub(crate) trait LabBackend: Send + Sync {
 pub(crate) trait DeskBackend: Send + Sync {
     /// Another number whenever anything may have been written, by whichever process.
     async fn version(&self) -> Result<i64, Error>;
+    /// How long after a write a list may still be without it.
+    fn settles(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
     /// From one state of the store.
     async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error>;
     async fn groups(&self, query: GroupQuery, now: Timestamp) -> Result<GroupPage, Error>;
@@ -140,7 +144,7 @@ pub(crate) trait DeskBackend: Send + Sync {
         now: Timestamp,
         patience: std::time::Duration,
     ) -> Result<(), Error>;
-    async fn unheard(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error>;
+    async fn unheard(&self, now: Timestamp, listening: Timestamp) -> Result<Vec<ExperimentId>, Error>;
     async fn latest_happening(&self) -> Result<i64, Error>;
     async fn happenings(&self, since: i64, limit: usize) -> Result<Vec<Happening>, Error>;
     async fn series(&self, from: Timestamp, to: Timestamp, by: By, step: Step)

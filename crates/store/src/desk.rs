@@ -18,6 +18,13 @@ impl Store {
         self.backend.version().await
     }
 
+    /// How long after a write, which a single experiment shows at once, lists and counts may still be without it: nothing where
+    /// all is read from one state.
+    #[must_use]
+    pub fn settles(&self) -> std::time::Duration {
+        self.backend.settles()
+    }
+
     /// What the morning's page shows.
     pub async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error> {
         self.backend.overview(query, now).await
@@ -144,9 +151,10 @@ impl Store {
         self.backend.beat(id, now, patience).await
     }
 
-    /// Experiments of which nothing was heard for longer than was said.
-    pub async fn unheard(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error> {
-        self.backend.unheard(now).await
+    /// Experiments of which nothing was heard for longer than was said. Who listens only since `listening` has heard nothing of
+    /// anybody before, and waits as long from then on, up to an hour.
+    pub async fn unheard(&self, now: Timestamp, listening: Timestamp) -> Result<Vec<ExperimentId>, Error> {
+        self.backend.unheard(now, listening).await
     }
 
     // ---- what happens ----

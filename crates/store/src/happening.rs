@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::Listed;
 
+/// Whoever listens again waits for those who speak seldom, but not for longer, in milliseconds.
+pub(crate) const LONGEST_GRACE: i64 = 3600 * 1000;
+
 /// What has happened to an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use coroner_diagnosis::{HarnessFault, HarnessKind};
-use coroner_store::{CommandLine, Error, Experiment, NewExperiment, Outcome, Owner, Status};
+use coroner_store::{CommandLine, Error, Experiment, ExperimentId, NewExperiment, Outcome, Owner, Status};
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -100,9 +100,9 @@ async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Res
             false => with_key(&desk, newest, &key, start.again.unwrap_or(false)).await?,
         };
         if let Some(known) = known {
-            let (id, status) = (&known.listed.id, known.listed.status);
+            let (id, mut status) = (&known.listed.id, known.listed.status);
             if status == Status::Running {
-                desk.store().beat(id, Timestamp::now(), patience).await?;
+                status = heard(&desk, id, patience).await?;
             }
             return Ok(Reported::new(id, status, true).answer());
         }
@@ -118,11 +118,20 @@ async fn start(State(desk): State<Desk>, Body(start): Body<Start>) -> Answer<Res
     };
     // if another who says the same was quicker, it is his
     let id = desk.store().begin(new).await?;
-    desk.store().beat(&id, Timestamp::now(), patience).await?;
+    let status = heard(&desk, &id, patience).await?;
     desk.figures().reported();
-    let mut answer = Reported::new(&id, Status::Running, false);
+    let mut answer = Reported::new(&id, status, false);
     answer.notes = notes;
     Ok(answer.answer())
+}
+
+/// It runs; or it has been closed since it was looked at, as when others take it for lost, and whoever starts it is told that.
+async fn heard(desk: &Desk, id: &ExperimentId, patience: std::time::Duration) -> Answer<Status> {
+    match desk.store().beat(id, Timestamp::now(), patience).await {
+        Ok(()) => Ok(Status::Running),
+        Err(Error::AlreadyFinished { status, .. }) => Ok(status),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The attempt that was reported with this key; of earlier ones than the newest only if it may be among them.
@@ -253,5 +262,7 @@ fn watcher_gone() -> HarnessFault {
 
 fn is_the_same(known: &Experiment, status: Status, log: Option<&coroner_store::Log>) -> bool {
     let log = log.and_then(|log| log.facts()).map(|facts| facts.id);
-    known.listed.status == status && known.listed.log == log
+    // a log that is gone, as its note says, can't be compared
+    let is_gone = known.listed.log.is_none() && known.log_note.is_some();
+    known.listed.status == status && (is_gone || known.listed.log == log)
 }

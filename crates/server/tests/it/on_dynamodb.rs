@@ -67,6 +67,7 @@ stories! {
     page: the_table_shows_what_failed_and_why a_log_opens_at_the_cause;
     report: a_failure_is_reported_once_and_read_back a_log_may_be_the_body_packed_or_not
         a_run_starts_lives_and_ends who_goes_before_the_answer_and_says_it_again_has_said_it_once
+        what_is_kept_no_longer_goes_by_itself
         the_code_of_a_failure_is_kept_without_secrets_and_its_failing_lines_are_marked
         everything_is_exported_and_nothing_becomes_syntax what_is_measured_is_told;
 }

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use coroner_server::Settings;
+use coroner_store::Retention;
 use serde_json::json;
 
 use crate::rig::Rig;
@@ -114,6 +116,10 @@ pub(crate) async fn a_run_starts_lives_and_ends() {
     assert_eq!(ended.status, 201, "{ended}");
     assert_eq!(ended.json()["diagnosis"]["failure_category"], "import_error");
     assert_eq!(rig.post("/api/v1/experiments/far/end", &end).await.status, 200);
+    let without_logs = Retention { max_log_age: Some(Duration::ZERO), ..Retention::default() };
+    let later = jiff::Timestamp::now() + Duration::from_secs(3600);
+    assert_eq!(rig.store.prune(without_logs, later).await.unwrap().logs, 1);
+    assert_eq!(rig.post("/api/v1/experiments/far/end", &end).await.status, 200, "its log is gone meanwhile");
     let other = rig.post("/api/v1/experiments/far/end", &json!({"exit_code": 0})).await;
     assert_eq!((other.status, other.json()["error"]["code"].as_str()), (409, Some("already_ended")));
     assert_eq!(rig.post("/api/v1/experiments/far/heartbeat", &json!({})).await.status, 409);
@@ -184,6 +190,46 @@ pub(crate) async fn who_goes_before_the_answer_and_says_it_again_has_said_it_onc
     let again = rig.post("/api/v1/experiments", &start).await;
     assert_eq!((first.status, again.status), (201, 200));
     assert_eq!(first.json()["experiment_id"], again.json()["experiment_id"]);
+    rig.end().await;
+}
+
+#[tokio::test]
+pub(crate) async fn a_desk_that_is_ended_finishes_what_it_has_begun() {
+    let mut finished = 0;
+    for round in 0..30 {
+        let rig = Rig::open().await;
+        let report = json!({"experiment_id": "last", "logs": LOG, "code": "import scipy\n"});
+        rig.post_and_go("/api/v1/failures", &report, Duration::from_micros(round * 97)).await;
+        let (store, _folder) = rig.leave().await;
+        // it was read or not; if it was, it is there in whole
+        if let Ok(last) = store.get("last").await {
+            assert!(store.candidate_code(&last.listed.id).await.is_ok(), "round {round}: half of it");
+            finished += 1;
+        }
+        store.close().await.unwrap();
+    }
+    assert!(finished > 0, "nothing was begun");
+}
+
+#[tokio::test]
+pub(crate) async fn what_is_kept_no_longer_goes_by_itself() {
+    let day = Duration::from_secs(24 * 3600);
+    let retention = Retention { max_age: Some(90 * day), ..Retention::default() };
+    let often = Duration::from_millis(50);
+    let rig =
+        Rig::with(Settings { auth: false, retention, forget_every: often, ..Settings::default() }).await;
+    for (id, days) in [("young", 80), ("old", 100)] {
+        let at = (jiff::Timestamp::now() - days * day).to_string();
+        let report = json!({"experiment_id": id, "logs": LOG, "at": at});
+        assert_eq!(rig.post("/api/v1/failures", &report).await.status, 201);
+    }
+    let mut tries = 0;
+    while rig.get("/api/v1/experiments/old").await.status != 404 {
+        tokio::time::sleep(often).await;
+        tries += 1;
+        assert!(tries < 1000, "it is still there");
+    }
+    assert_eq!(rig.get("/api/v1/experiments/young").await.status, 200);
     rig.end().await;
 }
 

@@ -135,11 +135,17 @@ impl Rig {
         tokio::time::sleep(waits).await;
     }
 
-    /// Ends the desk and waits until it has ended.
-    pub(crate) async fn end(mut self) {
+    /// Ends the desk and waits until it has ended; what it has kept is left.
+    pub(crate) async fn leave(mut self) -> (Store, TempDir) {
         drop(self.end.take());
         self.served.await.unwrap().unwrap();
-        self.store.close().await.unwrap();
+        (self.store, self._folder)
+    }
+
+    /// Ends the desk and waits until it has ended.
+    pub(crate) async fn end(self) {
+        let (store, _folder) = self.leave().await;
+        store.close().await.unwrap();
     }
 }
 

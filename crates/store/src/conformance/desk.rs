@@ -249,12 +249,21 @@ async fn counts_over_time(store: &Store) {
 async fn silence_is_noticed(store: &Store) {
     let id = store.begin(new("far", "train", "python", 0)).await.unwrap();
     store.beat(&id, at(0), Duration::from_secs(60)).await.unwrap();
-    assert!(store.unheard(at(59)).await.unwrap().is_empty());
-    assert_eq!(store.unheard(at(61)).await.unwrap(), std::slice::from_ref(&id));
+    let unheard = async |now, since| store.unheard(at(now), at(since)).await.unwrap();
+    assert_eq!(unheard(59, 0).await, []);
+    assert_eq!(unheard(61, 0).await, std::slice::from_ref(&id));
+    // who did not listen has heard nothing
+    assert_eq!(unheard(90, 40).await, []);
+    assert_eq!(unheard(101, 40).await, std::slice::from_ref(&id));
     store.beat(&id, at(61), Duration::from_secs(60)).await.unwrap();
-    assert!(store.unheard(at(62)).await.unwrap().is_empty());
+    assert_eq!(unheard(62, 0).await, []);
+    // but nobody waits for days
+    store.beat(&id, at(62), Duration::from_secs(86_400)).await.unwrap();
+    let tomorrow = 62 + 86_401;
+    assert_eq!(unheard(tomorrow, tomorrow - 3599).await, []);
+    assert_eq!(unheard(tomorrow, tomorrow - 3601).await, std::slice::from_ref(&id));
     store.finish(&id, ended(Status::Passed, 63)).await.unwrap();
-    assert!(store.unheard(at(1000)).await.unwrap().is_empty());
+    assert_eq!(unheard(tomorrow, 0).await, []);
     let late = store.beat(&id, at(64), Duration::from_secs(60)).await.unwrap_err();
     assert!(matches!(late, Error::AlreadyFinished { .. }));
 }

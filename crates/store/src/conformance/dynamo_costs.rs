@@ -129,7 +129,7 @@ async fn desk(
     of!("votes", store.votes(id));
     let far = store.begin(new("", "train", "python t.py", 9003)).await.unwrap();
     of!("a run goes on, somebody says", store.beat(&far, now, Duration::from_secs(60)));
-    of!("of whom nothing was heard", store.unheard(now));
+    of!("of whom nothing was heard", store.unheard(now, now - Duration::from_secs(7200)));
     let latest = of!("the latest event", store.latest_happening());
     of!("events since, none", store.happenings(latest, 200));
     of!("events since, three", store.happenings(latest - 3, 200));

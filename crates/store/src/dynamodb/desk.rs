@@ -35,6 +35,11 @@ impl DeskBackend for Dynamo {
         self.all_versions().await
     }
 
+    /// Indexes follow their table, as a rule within a second.
+    fn settles(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
     async fn overview(&self, query: OverviewQuery, now: Timestamp) -> Result<Overview, Error> {
         let asked = Questions::of(query, now);
         let top = async {
@@ -152,8 +157,8 @@ impl DeskBackend for Dynamo {
         self.heard(id, now, patience).await
     }
 
-    async fn unheard(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error> {
-        self.not_heard_of(now).await
+    async fn unheard(&self, now: Timestamp, listening: Timestamp) -> Result<Vec<ExperimentId>, Error> {
+        self.not_heard_of(now, listening).await
     }
 
     async fn latest_happening(&self) -> Result<i64, Error> {

@@ -15,6 +15,7 @@ use super::list::counted;
 use super::plan::{Plan, When, key, scope_of_type, sums_partition};
 use super::row::{Row, hex, key_of};
 use super::search::TYPES;
+use crate::happening::LONGEST_GRACE;
 use crate::{By, Error, ExperimentId, Happening, Status, Step, Stretch, What};
 
 /// What happens is spread over so many partitions.
@@ -219,13 +220,18 @@ impl Dynamo {
             ("pk", s(place.0)),
             ("sk", s(place.1)),
             ("due", n(due)),
+            ("patience", n(patience)),
             ("a", s(format!("H{}", row.number % BEATS))),
             ("k", s(hex(due))),
         ];
         self.table.put(item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()).await
     }
 
-    pub(super) async fn not_heard_of(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error> {
+    pub(super) async fn not_heard_of(
+        &self,
+        now: Timestamp,
+        listening: Timestamp,
+    ) -> Result<Vec<ExperimentId>, Error> {
         let ms = now.as_millisecond();
         let asks = (0..BEATS).map(|n| {
             let range = Range::Between(hex(0), hex(ms - 1));
@@ -246,8 +252,12 @@ impl Dynamo {
             match rows.get(&it).filter(|row| row.status == Status::Running) {
                 // the index may be behind
                 Some(row) => {
-                    let due = beats.get(&beat_key(it)).and_then(|beat| number::<i64>(beat, "due"));
-                    unheard.extend(due.is_some_and(|due| due < ms).then(|| row.id()));
+                    let due = beats.get(&beat_key(it)).is_some_and(|beat| {
+                        let of = |name| number::<i64>(beat, name).unwrap_or_default();
+                        let heard_from = listening.as_millisecond() + of("patience").min(LONGEST_GRACE);
+                        of("due").max(heard_from) < ms
+                    });
+                    unheard.extend(due.then(|| row.id()));
                 }
                 // what has ended needs no beat
                 None => needless.push(beat_key(it)),

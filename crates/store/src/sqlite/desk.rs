@@ -148,8 +148,8 @@ impl DeskBackend for Sqlite {
         self.write(move |conn| happenings::beat(conn, &id, now, patience)).await
     }
 
-    async fn unheard(&self, now: Timestamp) -> Result<Vec<ExperimentId>, Error> {
-        self.read(move |conn| happenings::unheard(conn, now)).await
+    async fn unheard(&self, now: Timestamp, listening: Timestamp) -> Result<Vec<ExperimentId>, Error> {
+        self.read(move |conn| happenings::unheard(conn, now, listening)).await
     }
 
     async fn latest_happening(&self) -> Result<i64, Error> {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::experiments::find;
 use super::{Trouble, list, lookup};
+use crate::happening::LONGEST_GRACE;
 use crate::{By, Error, ExperimentId, Happening, Status, Step, Stretch, What};
 
 /// More stretches than this are not counted at once.
@@ -131,11 +132,16 @@ pub(super) fn beat(
     Ok(())
 }
 
-pub(super) fn unheard(conn: &Connection, now: Timestamp) -> Result<Vec<ExperimentId>, Trouble> {
+pub(super) fn unheard(
+    conn: &Connection,
+    now: Timestamp,
+    listening: Timestamp,
+) -> Result<Vec<ExperimentId>, Trouble> {
     let mut statement = conn.prepare_cached(
         "SELECT e.key, e.number, e.name, e.attempt FROM beats b JOIN experiments e ON e.key = b.key
-         WHERE b.due < ?1 AND e.status = 'running' LIMIT 100",
+         WHERE b.due < ?1 AND ?2 + min(b.patience, ?3) < ?1 AND e.status = 'running' LIMIT 100",
     )?;
-    let rows = statement.query_map([now.as_millisecond()], lookup::id)?;
+    let asked = [now.as_millisecond(), listening.as_millisecond(), LONGEST_GRACE];
+    let rows = statement.query_map(asked, lookup::id)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

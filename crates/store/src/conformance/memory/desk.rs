@@ -57,7 +57,7 @@ impl DeskBackend for Memory {
     async fn beat(&self, _: &ExperimentId, _: Timestamp, _: std::time::Duration) -> Result<(), Error> {
         Err(Error::Closed)
     }
-    async fn unheard(&self, _: Timestamp) -> Result<Vec<ExperimentId>, Error> {
+    async fn unheard(&self, _: Timestamp, _: Timestamp) -> Result<Vec<ExperimentId>, Error> {
         Err(Error::Closed)
     }
     async fn latest_happening(&self) -> Result<i64, Error> {
