@@ -32,6 +32,8 @@ pub(crate) use worker::worker;
 
 /// What a shell takes for a program that was ended with Ctrl-C.
 const INTERRUPTED: u8 = 130;
+/// What is said to the first Ctrl-C.
+const ENDING: &str = "ending when what is being tested is done; Ctrl-C again to end at once";
 /// So many causes are told to a model.
 const CAUSES: usize = 20;
 
@@ -57,6 +59,7 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
     // a rule of the policy that has refused many is looked at itself
     let refusals = runtime.block_on(store.policy_refusals(None))?;
     bench.refused = std::sync::Mutex::new(refusals.into_iter().map(|it| (it.rule, it.candidates)).collect());
+    let said = |text: &str| voice.note(text);
     let afar = queue.as_ref().map(|queue| QueueBench {
         queue: queue.as_ref(),
         task: &tester.task().name,
@@ -65,6 +68,8 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
         stop: stop.clone(),
         diagnose: &explain,
         near: &bench,
+        tell: &said,
+        asked: std::sync::Mutex::new(std::time::Instant::now()),
     });
     let proposer = proposer(args, context, &tester, &store, &runtime)?;
     let errand = Arc::new(Errand::of(tester.task(), tester.policy()));
@@ -100,7 +105,7 @@ pub(crate) fn evolve(args: &EvolveArgs, context: &Context) -> Result<u8, Failed>
         None => Evolution::start(ground, settings),
     };
     let evolution = evolution.map_err(of_loop)?;
-    let over = work(&evolution, args.workers.get(), &stop, &voice)?;
+    let over = work(&evolution, args.workers.get(), &stop, &voice, afar.is_some())?;
     voice.end();
     if let Some(telling) = telling {
         telling.end();
@@ -135,18 +140,28 @@ fn runtime() -> Result<Arc<Runtime>, Failed> {
         .map_err(|e| Failed::Outside(anyhow!("can't start: the system gives no event queue ({e})")))
 }
 
-/// Until it is over, with signals on the way.
-fn work(evolution: &Evolution<'_>, workers: usize, stop: &Stop, voice: &Voice<'_>) -> Result<Over, Failed> {
-    with_signals(stop, voice, &|| evolution.stop(), || evolution.go(workers))?.map_err(of_loop)
+/// Until it is over, with signals on the way. What is tested `afar` is not waited for: it goes on there.
+fn work(
+    evolution: &Evolution<'_>,
+    workers: usize,
+    stop: &Stop,
+    voice: &Voice<'_>,
+    afar: bool,
+) -> Result<Over, Failed> {
+    let end = || {
+        evolution.stop();
+        if afar {
+            stop.stop();
+            voice.note("ending; what is on the queue stays there, and the same command goes on with it");
+        } else {
+            voice.note(ENDING);
+        }
+    };
+    with_signals(stop, &end, || evolution.go(workers))?.map_err(of_loop)
 }
 
 /// Does `go`; the first signal asks it to `end`, the second ends what is being tested, the third ends us.
-fn with_signals<T>(
-    stop: &Stop,
-    voice: &Voice<'_>,
-    end: &(dyn Fn() + Sync),
-    go: impl FnOnce() -> T,
-) -> Result<T, Failed> {
+fn with_signals<T>(stop: &Stop, end: &(dyn Fn() + Sync), go: impl FnOnce() -> T) -> Result<T, Failed> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("can't take signals")?;
@@ -155,10 +170,7 @@ fn with_signals<T>(
         scope.spawn(move || {
             for (count, signal) in signals.forever().enumerate() {
                 match count {
-                    0 => {
-                        end();
-                        voice.note("ending when what is being tested is done; Ctrl-C again to end at once");
-                    }
+                    0 => end(),
                     1 => stop.stop(),
                     _ => _ = signal_hook::low_level::emulate_default_handler(signal),
                 }

@@ -3,11 +3,12 @@
 
 mod copy;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use coroner_store::{Error, LOCK_WAIT, Location, Store};
+use coroner_store::{AwsTrouble, Error, LOCK_WAIT, Location, Store};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 
@@ -37,6 +38,30 @@ async fn open_at(context: &Context, url: &str, wait: Duration) -> Result<Store, 
         }
         Location::DynamoDb(table) => remote::open(context, &table).await,
     }
+}
+
+/// Who waits longer is told what for.
+const LONG: Duration = Duration::from_secs(2);
+
+/// Waits for a store elsewhere no longer than `limit`, and says so if it takes long; a file has a patience of its own.
+pub(crate) async fn in_time<T>(
+    context: &Context,
+    what: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Ok(Location::DynamoDb(table)) = context.store_url().parse() else { return work.await };
+    let mut work = std::pin::pin!(work);
+    let begun = tokio::time::Instant::now();
+    if let Ok(done) = tokio::time::timeout(LONG, &mut work).await {
+        return done;
+    }
+    context
+        .note(&format!("the table `{table}` does not answer yet; {what} waits {} s for it", limit.as_secs()));
+    tokio::time::timeout_at(begun + limit, work).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", limit.as_secs());
+        Err(Error::Table { table, trouble: AwsTrouble::Unreachable { detail }.into() })
+    })
 }
 
 /// What `coroner run` waits with. A file needs neither the network nor the clock, and without those a runtime costs

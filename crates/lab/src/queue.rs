@@ -15,7 +15,7 @@ mod worker;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coroner_store::AwsTrouble;
+use coroner_store::{AwsTrouble, Experiment};
 use serde::{Deserialize, Serialize};
 
 use crate::evolve::Standing;
@@ -29,12 +29,22 @@ pub struct Job {
     pub task: String,
     /// The experiment's short number.
     pub experiment: u64,
+    /// Its id, which no experiment of another store has.
+    #[serde(default)]
+    pub id: String,
     /// What its parent measured.
     #[serde(default)]
     pub parent: Option<Standing>,
     /// The best when it was put.
     #[serde(default)]
     pub best: Option<Standing>,
+}
+
+impl Job {
+    /// Another store may have an experiment of the same number.
+    fn is_of(&self, experiment: &Experiment) -> bool {
+        self.id.is_empty() || experiment.listed.id.to_string() == self.id
+    }
 }
 
 /// What was taken from a queue. It is ours for a while, and anybody's after that.
@@ -48,6 +58,15 @@ pub struct Held {
     pub times: u32,
     /// By which the queue knows that it is ours.
     pub receipt: String,
+}
+
+/// What is in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// To be taken.
+    pub waiting: u64,
+    /// Taken, and not done yet.
+    pub held: u64,
 }
 
 /// A queue of jobs, shared by hosts.
@@ -71,6 +90,9 @@ pub trait Queue: Send + Sync {
     /// Removes it to the place of what can't be done, if the queue has one.
     async fn bury(&self, held: &Held, why: &str) -> Result<(), QueueError>;
 
+    /// How many wait, and how many are held by somebody; about so many.
+    async fn counts(&self) -> Result<Counts, QueueError>;
+
     /// Some of what lies in that place, which stays there: the engine itself may have moved it.
     async fn buried(&self) -> Result<Vec<Job>, QueueError>;
 }
@@ -83,6 +105,18 @@ pub struct QueueError {
     pub queue: String,
     /// What is wrong, and what to do.
     pub trouble: QueueTrouble,
+}
+
+impl QueueError {
+    /// May it pass without anybody doing anything?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self.trouble,
+            QueueTrouble::Other(_)
+                | QueueTrouble::Aws(AwsTrouble::Unreachable { .. } | AwsTrouble::Clock { .. })
+        )
+    }
 }
 
 /// One for each thing that a person would do.

@@ -84,7 +84,13 @@ pub(crate) struct Found {
 }
 
 impl Autopsy {
-    pub(crate) async fn examine(mut self, desk: &Desk, id: Option<String>) -> Answer<Found> {
+    /// `known`: the experiment itself, if it is kept already. It is not like itself.
+    pub(crate) async fn examine(
+        mut self,
+        desk: &Desk,
+        id: Option<String>,
+        known: Option<&ExperimentId>,
+    ) -> Answer<Found> {
         let baseline = match self.kept.is_some() {
             true => baseline(desk, &self.experiment_type, &self.command).await,
             false => None,
@@ -107,7 +113,7 @@ impl Autopsy {
         span.end(&diagnosis);
         let cause = coroner_store::cause_text(&diagnosis);
         // history that can't be read costs the history, not the diagnosis
-        let similar = desk.store().similar(&diagnosis.signature, &cause, None, SIMILAR).await;
+        let similar = desk.store().similar(&diagnosis.signature, &cause, known, SIMILAR).await;
         diagnosis.similar = similar.unwrap_or_default().into_iter().map(Into::into).collect();
         Ok(Found { autopsy: self, diagnosis, capture })
     }

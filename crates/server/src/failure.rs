@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use coroner_store::{Error, ObjectTrouble};
+use coroner_store::{Error, ObjectTrouble, TableTrouble};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -167,11 +167,35 @@ impl From<Error> for Failure {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "locked", "the store is locked by another program")
                     .again_after(1)
             }
+            Error::Table { trouble: TableTrouble::Throttled | TableTrouble::Aws(_), .. } => {
+                crate::guard::complain(&text);
+                let message = "the store can't be reached, or has too much to do";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", message)
+                    .hint("the desk's output says what is wrong; try again later")
+                    .again_after(5)
+            }
             Error::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "closing", "the desk is closing"),
             _ => {
                 crate::guard::complain(&text);
                 Self::internal()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coroner_store::AwsTrouble;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_not_our_fault() {
+        let away = TableTrouble::Aws(AwsTrouble::Unreachable { detail: "no route".to_owned() });
+        for trouble in [away, TableTrouble::Throttled] {
+            let failure = Failure::from(Error::Table { table: "t".to_owned(), trouble });
+            assert_eq!((failure.status, failure.code), (StatusCode::SERVICE_UNAVAILABLE, "store"));
+            assert!(failure.retry_after.is_some() && !failure.message.contains("no route"));
         }
     }
 }

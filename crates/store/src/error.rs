@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
+use crate::{AwsTrouble, TableTrouble};
+
 /// Why the store could not do what it was asked. `Clone`, because one failed commit is told to all who shared it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -257,6 +259,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// May it pass without anybody doing anything, such as a network that is down?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Locked { .. }
+                | Self::Table {
+                    trouble: TableTrouble::Throttled
+                        | TableTrouble::Other { .. }
+                        | TableTrouble::Aws(AwsTrouble::Unreachable { .. } | AwsTrouble::Clock { .. }),
+                    ..
+                }
+        )
+    }
+
     /// Is this about the store as a whole (exit status 3) and not about what was asked of it?
     #[must_use]
     pub fn is_store_failure(&self) -> bool {

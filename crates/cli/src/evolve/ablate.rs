@@ -12,7 +12,7 @@ use coroner_store::{Feedback, Store};
 use tokio::runtime::Runtime;
 
 use super::voice::Voice;
-use super::{INTERRUPTED, bench, builtin, hash, of_loop, tester, with_signals};
+use super::{ENDING, INTERRUPTED, bench, builtin, hash, of_loop, tester, with_signals};
 use crate::analyst::Analyst;
 use crate::args::{EvolveArgs, Format, Who};
 use crate::context::{Context, DONE, Failed};
@@ -73,14 +73,17 @@ pub(super) fn ablate(
     }
     let all = runs.len() as u64 * generations;
     voice.begin(all);
-    let end = || runs.iter().for_each(Evolution::stop);
+    let asked = || {
+        runs.iter().for_each(Evolution::stop);
+        voice.note(ENDING);
+    };
     let steps = |done: u64| voice.far(&format!("{done} of {all} tested, in {} searches", runs.len()));
     let go = || {
         let each = format!("searches of {generations} candidates each, a step of each in turn");
         voice.note(&format!("{} {each}", runs.len()));
         run_lanes(&runs, &steps)
     };
-    let lanes = with_signals(&stop, voice, &end, go)?.map_err(of_loop)?;
+    let lanes = with_signals(&stop, &asked, go)?.map_err(of_loop)?;
     voice.end();
     let asked = lanes.iter().any(|lane| lane.asked);
     let ablation = Ablation::over(&tester.task().name, generations, lanes);

@@ -50,8 +50,12 @@ pub(crate) fn worker(args: &WorkerArgs, context: &Context) -> Result<u8, Failed>
     };
     let ending = AtomicBool::new(false);
     let end = || ending.store(true, Ordering::Relaxed);
+    let asked = || {
+        end();
+        voice.note(super::ENDING);
+    };
     let go = || many(args.workers.get(), &|| worker.work(&ending, args.until_empty), &end);
-    with_signals(&stop, &voice, &end, go)??;
+    with_signals(&stop, &asked, go)??;
     Ok(DONE)
 }
 
@@ -90,6 +94,7 @@ fn say(worked: &Worked, context: &Context) {
         Worked::Buried(number, why) => format!("exp {number} is given up: {}", why.root_cause),
         Worked::Known(number) => format!("exp {number} has its end already"),
         Worked::Left(why) => why.clone(),
+        Worked::Waits(why) => format!("{why}; it is tried again until it can be reached"),
     });
 }
 

@@ -21,6 +21,9 @@ use crate::context::{Context, Failed, complain};
 
 /// How long a start waits for another program's lock on the store ...
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a store elsewhere may keep a command from its start, and us from ours.
+const BEFORE: Duration = Duration::from_secs(5);
+const AFTER: Duration = Duration::from_secs(30);
 /// ... and how many times that long the end of a run does.
 const TRIES: usize = 10;
 /// Every so many runs the retention settings are applied.
@@ -93,7 +96,7 @@ impl<'a> Record<'a> {
             owner: Owner::this_process(),
             started_at: Timestamp::now(),
         };
-        let kept = runtime.block_on(async {
+        let begun = async {
             let store = crate::storage::open_waiting(context, PATIENCE).await?;
             let id = store.begin(new).await?;
             if crate::alerts::are_wanted(context)
@@ -102,7 +105,9 @@ impl<'a> Record<'a> {
                 complain(&format!("nobody is told if this fails: {error}"));
             }
             Ok(Kept { store, id })
-        });
+        };
+        // nobody's command waits for a network
+        let kept = runtime.block_on(crate::storage::in_time(context, "the command", BEFORE, begun));
         let kept = match kept {
             Ok(kept) => Some(kept),
             Err(error) if wrong_use(&error) => return Err(error.into()),
@@ -200,7 +205,9 @@ impl<'a> Record<'a> {
         let Some(Kept { store, id }) = &self.kept else { return };
         let end = coroner_store::Outcome { status, exit, ended_at: Timestamp::now(), reason, log, diagnosis };
         for attempt in 1.. {
-            match self.runtime.block_on(store.finish(id, end.clone())) {
+            let kept = store.finish(id, end.clone());
+            let kept = crate::storage::in_time(self.context, "the end of this run", AFTER, kept);
+            match self.runtime.block_on(kept) {
                 Ok(()) => return,
                 Err(Error::Locked { .. }) if attempt < TRIES => {}
                 Err(error) => return complain(&format!("the end of this run is not kept: {error}")),

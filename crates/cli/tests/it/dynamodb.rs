@@ -48,6 +48,21 @@ fn what_is_missing_is_told() {
 }
 
 #[test]
+fn a_command_does_not_wait_for_a_network_that_says_nothing() {
+    let home = Home::new();
+    // connections are taken and never answered
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let variables =
+        [KEYS[0], KEYS[1], ("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", endpoint.as_str())];
+    let words = ["--store", "dynamodb:lab", "run", "--", "sh", "-c", "echo begun; exit 3"];
+    let (status, stdout, stderr) = answer(&coroner(&home, &variables, &words).output().unwrap());
+    assert_eq!((status, stdout.as_str()), (Some(3), "begun\n"), "{stderr}");
+    assert!(stderr.contains("does not answer yet; the command waits 5 s for it"), "{stderr}");
+    assert!(stderr.contains("this run is not kept") && stderr.contains("no answer within 5 s"), "{stderr}");
+}
+
+#[test]
 fn a_file_is_made_once() {
     let home = Home::new();
     let store = format!("sqlite:{}", home.path().join("lab.db").display());

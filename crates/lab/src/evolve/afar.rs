@@ -1,5 +1,6 @@
 //! A bench that is elsewhere: candidates are put on a queue, and their ends appear in the store.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use coroner_diagnosis::{Capture, Diagnosis, HarnessFault, HarnessKind};
@@ -17,6 +18,8 @@ const QUEUE: &str = "queue:";
 /// Between two looks at the store: at first, and at most.
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(2);
+/// So long a candidate waits before it is asked whether anybody works, and between two such questions.
+const ALONE: Duration = Duration::from_secs(30);
 /// How often a queue that fails is tried.
 const TRIES: u32 = 4;
 
@@ -36,6 +39,10 @@ pub struct QueueBench<'a> {
     pub diagnose: &'a (dyn Fn(&Capture, &ExperimentId) -> Diagnosis + Sync),
     /// Knows the task.
     pub near: &'a dyn Bench,
+    /// Says what is worth a word.
+    pub tell: &'a (dyn Fn(&str) + Sync),
+    /// When it was last asked whether anybody works.
+    pub asked: Mutex<Instant>,
 }
 
 /// Who an experiment belongs to that waits in this queue.
@@ -67,6 +74,29 @@ impl QueueBench<'_> {
         Ok(())
     }
 
+    /// Whoever waits for workers that nobody has started is told so.
+    fn ask_who_works(&self) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.elapsed() < ALONE {
+            return;
+        }
+        *asked = Instant::now();
+        drop(asked);
+        // a queue that can't be asked says so when something is put
+        let Ok(counts) = self.runtime.block_on(self.queue.counts()) else { return };
+        if counts.held == 0 && counts.waiting > 0 {
+            let waiting = match counts.waiting {
+                1 => "1 candidate waits".to_owned(),
+                more => format!("{more} candidates wait"),
+            };
+            let queue = self.queue.name();
+            (self.tell)(&format!(
+                "{waiting} on the queue `{queue}`, and no worker has one: start some with coroner worker and the \
+                 same --queue and --store"
+            ));
+        }
+    }
+
     /// Its end, once it is there.
     fn end(&self, id: &ExperimentId) -> Option<Tested> {
         let mut pause = SOON;
@@ -86,6 +116,9 @@ impl QueueBench<'_> {
             }
             if self.stop.is_stopped() {
                 return None;
+            }
+            if begun.elapsed() >= ALONE {
+                self.ask_who_works();
             }
             std::thread::sleep(pause);
             pause = (begun.elapsed() / 10).clamp(SOON, LATER);
@@ -128,6 +161,7 @@ impl Bench for QueueBench<'_> {
         let job = Job {
             task: self.task.to_owned(),
             experiment: trial.id.number(),
+            id: trial.id.to_string(),
             parent: trial.parent.cloned(),
             best: trial.best.cloned(),
         };

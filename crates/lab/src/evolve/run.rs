@@ -449,6 +449,12 @@ impl<'a> Evolution<'a> {
             self.tell(&Event::Finished(Box::new(finished)));
             self.tell(&Event::Broken(Box::new(trip)));
         } else {
+            // others that were under way when it was noticed have failed of the same
+            if let (Some(Over::Broken(trip)), Some(diagnosis)) = (&state.over, &finished.diagnosis)
+                && trip.signature == diagnosis.signature
+            {
+                self.ground.runtime.block_on(self.ground.store.mark_for_rerun(std::slice::from_ref(id)))?;
+            }
             drop(state);
             self.tell(&Event::Finished(Box::new(finished)));
         }

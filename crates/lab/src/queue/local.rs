@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Held, Job, Queue, QueueError};
+use super::{Counts, Held, Job, Queue, QueueError};
 
 /// Jobs of this process.
 #[derive(Debug, Default)]
@@ -99,6 +99,12 @@ impl Queue for Local {
         state.waiting.retain(|it| it.receipt != held.receipt);
         state.buried.extend(held.job.clone());
         Ok(())
+    }
+
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        let (state, now) = (self.state(), Instant::now());
+        let waiting = state.waiting.iter().filter(|it| it.visible <= now).count() as u64;
+        Ok(Counts { waiting, held: state.waiting.len() as u64 - waiting })
     }
 
     async fn buried(&self) -> Result<Vec<Job>, QueueError> {

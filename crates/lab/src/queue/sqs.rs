@@ -12,7 +12,7 @@ use aws_types::SdkConfig;
 use coroner_store::AwsTrouble;
 use serde_json::Value;
 
-use super::{Held, Job, Queue, QueueError, QueueTrouble};
+use super::{Counts, Held, Job, Queue, QueueError, QueueTrouble};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than the longest that we wait for a message.
@@ -216,6 +216,20 @@ impl Queue for Sqs {
             sent.send().await.map_err(|e| self.told(&e))?;
         }
         self.done(held).await
+    }
+
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};
+        let asked = self.client.get_queue_attributes().queue_url(&self.url);
+        let asked = asked.attribute_names(ApproximateNumberOfMessages);
+        let asked = asked.attribute_names(ApproximateNumberOfMessagesNotVisible);
+        let answer = asked.send().await.map_err(|e| self.told(&e))?;
+        let all = answer.attributes.unwrap_or_default();
+        let of = |name| all.get(&name).and_then(|count| count.parse().ok()).unwrap_or_default();
+        Ok(Counts {
+            waiting: of(ApproximateNumberOfMessages),
+            held: of(ApproximateNumberOfMessagesNotVisible),
+        })
     }
 
     async fn buried(&self) -> Result<Vec<Job>, QueueError> {

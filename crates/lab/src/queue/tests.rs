@@ -13,7 +13,7 @@ use coroner_store::{
 use jiff::Timestamp;
 
 use super::local::Local;
-use super::{Job, Queue, Worked, Worker};
+use super::{Counts, Held, Job, Queue, QueueError, QueueTrouble, Worked, Worker, WorkerError};
 use crate::evolve::{Bench, Standing, Tested, Trial};
 
 const HIDDEN: Duration = Duration::from_secs(30);
@@ -103,7 +103,8 @@ impl Rig {
     }
 
     fn put(&self, id: &ExperimentId, task: &str, best: Option<Standing>) {
-        let job = Job { task: task.to_owned(), experiment: id.number(), parent: None, best };
+        let job =
+            Job { task: task.to_owned(), experiment: id.number(), id: id.to_string(), parent: None, best };
         self.runtime.block_on(self.queue.put(&job, Duration::ZERO)).unwrap();
     }
 
@@ -152,11 +153,24 @@ fn a_job_that_comes_twice_ends_once() {
         rig.runtime.block_on(rig.queue.take(Duration::ZERO, HIDDEN)).unwrap().is_none(),
         "nothing is left"
     );
-    // of another store, or pruned since
-    let job = Job { task: "toy".to_owned(), experiment: 999, parent: None, best: None };
-    rig.runtime.block_on(rig.queue.put(&job, Duration::ZERO)).unwrap();
-    rig.with(HIDDEN, |worker| assert!(worker.one().unwrap()));
-    assert_eq!(rig.runtime.block_on(rig.queue.buried()).unwrap(), [job]);
+    // of another store, which has one of the number or not: who has the right one gets it, with all its tries
+    let theirs = rig.begun("theirs");
+    for (experiment, id) in [(999, "gone"), (theirs.number(), "of-another-store")] {
+        let (task, id) = ("toy".to_owned(), id.to_owned());
+        let job = Job { task, experiment, id, parent: None, best: None };
+        rig.runtime.block_on(rig.queue.put(&job, Duration::ZERO)).unwrap();
+        for _ in 0..5 {
+            rig.queue.hurry();
+            rig.with(HIDDEN, |worker| assert!(worker.one().unwrap()));
+            assert!(matches!(rig.told().last(), Some(Worked::Left(why)) if why.contains("--store")));
+        }
+        rig.queue.hurry();
+        let held = rig.runtime.block_on(rig.queue.take(HIDDEN, HIDDEN)).unwrap().unwrap();
+        assert_eq!((held.job.clone(), held.times), (Ok(job), 1));
+        rig.runtime.block_on(rig.queue.done(&held)).unwrap();
+    }
+    assert_eq!(rig.status(&theirs), Status::Running);
+    assert_eq!(rig.runtime.block_on(rig.queue.buried()).unwrap(), []);
 }
 
 #[test]
@@ -256,11 +270,83 @@ fn another_tasks_job_is_left_and_a_better_one_in_the_meantime_counts() {
     assert_eq!((rig.status(&first), rig.status(&second)), (Status::Adopted, Status::Rejected));
 }
 
+/// A queue that can't be reached for a while after what was taken from it first.
+struct Away<'a> {
+    queue: &'a Local,
+    asked: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Queue for Away<'_> {
+    fn name(&self) -> &str {
+        self.queue.name()
+    }
+
+    async fn put(&self, job: &Job, after: Duration) -> Result<(), QueueError> {
+        self.queue.put(job, after).await
+    }
+
+    async fn take(&self, _: Duration, hidden: Duration) -> Result<Option<Held>, QueueError> {
+        match self.asked.fetch_add(1, Ordering::SeqCst) {
+            1..=2 => {
+                Err(QueueError { queue: "q".to_owned(), trouble: QueueTrouble::Other("reset".to_owned()) })
+            }
+            4 => Err(QueueError { queue: "q".to_owned(), trouble: QueueTrouble::Missing }),
+            _ => self.queue.take(Duration::ZERO, hidden).await,
+        }
+    }
+
+    async fn hide(&self, held: &Held, hidden: Duration) -> Result<(), QueueError> {
+        self.queue.hide(held, hidden).await
+    }
+
+    async fn done(&self, held: &Held) -> Result<(), QueueError> {
+        self.queue.done(held).await
+    }
+
+    async fn bury(&self, held: &Held, why: &str) -> Result<(), QueueError> {
+        self.queue.bury(held, why).await
+    }
+
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        self.queue.counts().await
+    }
+
+    async fn buried(&self) -> Result<Vec<Job>, QueueError> {
+        self.queue.buried().await
+    }
+}
+
+#[test]
+fn a_queue_that_is_away_for_a_while_ends_no_worker() {
+    let rig = Rig::new();
+    let both = [rig.begun("aa"), rig.begun("aaa")];
+    both.iter().for_each(|id| rig.put(id, "toy", None));
+    let away = Away { queue: &rig.queue, asked: AtomicU64::new(0) };
+    let gone = rig.with(HIDDEN, |worker| {
+        let worker =
+            Worker { queue: &away, store: worker.store.clone(), runtime: worker.runtime.clone(), ..*worker };
+        worker.work(&AtomicBool::new(false), false).unwrap_err()
+    });
+    assert!(both.iter().all(|id| rig.status(id) == Status::Adopted), "it went on");
+    let waits = |it: &Worked| matches!(it, Worked::Waits(why) if why.contains("reset"));
+    assert_eq!(rig.told().iter().filter(|it| waits(it)).count(), 1, "said once: {:?}", rig.told());
+    // what a person must mend ends it, and so does what never worked
+    assert!(matches!(&gone, WorkerError::Queue(it) if it.trouble == QueueTrouble::Missing), "{gone}");
+    let never = Away { queue: &rig.queue, asked: AtomicU64::new(1) };
+    rig.with(HIDDEN, |worker| {
+        let worker =
+            Worker { queue: &never, store: worker.store.clone(), runtime: worker.runtime.clone(), ..*worker };
+        worker.work(&AtomicBool::new(false), false).unwrap_err()
+    });
+}
+
 /// What every queue does.
 async fn manners(queue: &dyn Queue) {
     let job = |experiment| Job {
         task: "toy".to_owned(),
         experiment,
+        id: format!("candidate-{experiment}"),
         parent: Some(Standing {
             number: 3,
             metrics: BTreeMap::from([("loss".to_owned(), 0.1)]),
@@ -270,7 +356,9 @@ async fn manners(queue: &dyn Queue) {
     };
     let (wait, second) = (Duration::from_secs(10), Duration::from_secs(1));
     queue.put(&job(7), Duration::ZERO).await.unwrap();
+    assert_eq!(queue.counts().await.unwrap(), Counts { waiting: 1, held: 0 });
     let held = queue.take(wait, second * 60).await.unwrap().unwrap();
+    assert_eq!(queue.counts().await.unwrap(), Counts { waiting: 0, held: 1 });
     assert_eq!((held.job.clone(), held.times), (Ok(job(7)), 1));
     assert!(queue.take(second, second).await.unwrap().is_none(), "it is hidden");
     // given back at once

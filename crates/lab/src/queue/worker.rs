@@ -18,6 +18,9 @@ const WAIT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(60);
 /// For how long a job of another task is left to others.
 const NOT_OURS: Duration = Duration::from_secs(20);
+/// Between tries while the queue or the store can't be reached: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often the store is asked to keep an end before the job is left to another.
 const TRIES: u32 = 5;
 
@@ -56,6 +59,8 @@ pub enum Worked {
     Buried(u64, Box<Diagnosis>),
     /// It is left to others, and why.
     Left(String),
+    /// The queue or the store can't be reached, and is tried again.
+    Waits(String),
 }
 
 /// Why a worker could not do its work.
@@ -69,23 +74,57 @@ pub enum WorkerError {
     Store(#[from] Error),
 }
 
+impl WorkerError {
+    /// May it pass without anybody doing anything?
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Queue(error) => error.may_pass(),
+            Self::Store(error) => error.may_pass(),
+        }
+    }
+}
+
 impl Worker<'_> {
     /// Works until `ending` says so; with `until_empty`, until there is nothing to do.
     pub fn work(&self, ending: &AtomicBool, until_empty: bool) -> Result<(), WorkerError> {
         let mut looked = None::<Instant>;
+        // what has never worked will not by itself
+        let (mut worked, mut pause) = (false, None);
         while !ending.load(Ordering::Relaxed) {
-            if self.one()? {
-                continue;
-            }
-            if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                looked = Some(Instant::now());
-                self.look_at_buried()?;
-            }
-            if until_empty {
+            let took = match self.step(&mut looked) {
+                Ok(took) => took,
+                Err(error) if worked && error.may_pass() => {
+                    if pause.is_none() {
+                        (self.tell)(&Worked::Waits(error.to_string()));
+                    }
+                    let wait = pause.map_or(FIRST_PAUSE, |it: Duration| (it * 2).min(LONGEST_PAUSE));
+                    pause = Some(wait);
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until && !ending.load(Ordering::Relaxed) {
+                        std::thread::sleep(FIRST_PAUSE.min(until.saturating_duration_since(Instant::now())));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            (worked, pause) = (true, None);
+            if !took && until_empty {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Takes one job, or looks now and then at those that nobody takes any more.
+    fn step(&self, looked: &mut Option<Instant>) -> Result<bool, WorkerError> {
+        if self.one()? {
+            return Ok(true);
+        }
+        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            self.look_at_buried()?;
+            *looked = Some(Instant::now());
+        }
+        Ok(false)
     }
 
     /// Takes one job, if there is one, and does what is to be done with it.
@@ -101,16 +140,21 @@ impl Worker<'_> {
                 return Ok(true);
             }
         };
-        let experiment = match self.runtime.block_on(self.store.numbered(job.experiment)) {
-            Ok(experiment) => experiment,
-            // another store's, or pruned: nothing can be said of it
-            Err(Error::NotFound { .. }) => {
-                let why = format!("exp {} is not in this store", job.experiment);
-                (self.tell)(&Worked::Left(why.clone()));
-                self.runtime.block_on(self.queue.bury(&held, &why))?;
-                return Ok(true);
-            }
+        let found = match self.runtime.block_on(self.store.numbered(job.experiment)) {
+            Ok(experiment) => Some(experiment),
+            Err(Error::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
+        };
+        let Some(experiment) = found.filter(|it| job.is_of(it)) else {
+            return self.leave(
+                &held,
+                &job,
+                &format!(
+                    "exp {} is not in this store: a worker needs the --store that the loop has; if that loop is \
+                     gone, purge the queue",
+                    job.experiment
+                ),
+            );
         };
         if experiment.listed.status != Status::Running {
             (self.tell)(&Worked::Known(job.experiment));
@@ -120,16 +164,20 @@ impl Worker<'_> {
         if job.task != self.task {
             let why =
                 format!("exp {} is of task {}, and this worker has {}", job.experiment, job.task, self.task);
-            (self.tell)(&Worked::Left(why));
-            // anew, for that it came to us was no try
-            self.runtime.block_on(self.queue.put(&job, NOT_OURS))?;
-            self.runtime.block_on(self.queue.done(&held))?;
-            return Ok(true);
+            return self.leave(&held, &job, &why);
         }
         if held.times > self.tries {
             return self.give_up(&held, &experiment).map(|()| true);
         }
         self.test(&held, &job, &experiment).map(|()| true)
+    }
+
+    /// Leaves it to others: anew, for that it came to us was no try.
+    fn leave(&self, held: &Held, job: &Job, why: &str) -> Result<bool, WorkerError> {
+        (self.tell)(&Worked::Left(why.to_owned()));
+        self.runtime.block_on(self.queue.put(job, NOT_OURS))?;
+        self.runtime.block_on(self.queue.done(held))?;
+        Ok(true)
     }
 
     fn test(&self, held: &Held, job: &Job, experiment: &Experiment) -> Result<(), WorkerError> {
@@ -250,6 +298,7 @@ impl Worker<'_> {
     fn look_at_buried(&self) -> Result<(), WorkerError> {
         for job in self.runtime.block_on(self.queue.buried())? {
             match self.runtime.block_on(self.store.numbered(job.experiment)) {
+                Ok(it) if !job.is_of(&it) => {}
                 Ok(experiment) if experiment.listed.status == Status::Running => {
                     self.end_untested(
                         &experiment,

@@ -219,7 +219,8 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
     let (at, notes) = not_in_the_future(report.at)?;
     let id = report.experiment_id.take();
     let autopsy = report.autopsy(log)?;
-    let found = autopsy.examine(&desk, id.clone()).await?;
+    let known = said_before(&desk, id.as_deref(), &autopsy).await;
+    let found = autopsy.examine(&desk, id.clone(), known.as_ref()).await?;
     let saved = desk
         .store()
         .save_diagnoses(vec![SavedFailure {
@@ -241,6 +242,13 @@ async fn failure(State(desk): State<Desk>, request: Request) -> Answer<Response>
     let by_rules = found.explained_later(&desk, saved.id);
     answer.diagnosis = Some(saved.corrected.map_or(by_rules, |corrected| *corrected));
     Ok(answer.answer())
+}
+
+/// The newest attempt of an id, if it looks as if this were the same failure, said again.
+async fn said_before(desk: &Desk, id: Option<&str>, autopsy: &Autopsy) -> Option<ExperimentId> {
+    let newest = desk.store().get(id?).await.ok()?;
+    let log = autopsy.kept.as_ref().and_then(|log| log.facts()).map(|facts| facts.id);
+    (newest.listed.log == log && newest.reason == autopsy.reason()).then_some(newest.listed.id)
 }
 
 /// A clock that is ahead must not put an experiment above all that come after it.

@@ -213,7 +213,7 @@ async fn end(State(desk): State<Desk>, Place(id): Place<String>, request: Reques
     let (kept, exit, reason) = (autopsy.kept.clone(), autopsy.exit.clone(), autopsy.reason());
     let found = match status {
         Status::Passed => None,
-        _ => Some(autopsy.examine(&desk, Some(id.to_string())).await?),
+        _ => Some(autopsy.examine(&desk, Some(id.to_string()), Some(&id)).await?),
     };
     let outcome = Outcome {
         status,

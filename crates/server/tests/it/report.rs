@@ -26,6 +26,7 @@ pub(crate) async fn a_failure_is_reported_once_and_read_back() {
     assert_eq!((first["known"].as_bool(), first["attempt"].as_u64()), (Some(false), Some(1)));
     let again = rig.post("/api/v1/failures", &report).await;
     assert_eq!((again.status, again.json()["known"].as_bool()), (200, Some(true)));
+    assert_eq!(again.json()["diagnosis"]["similar"], json!([]), "it is not like itself");
     let other = json!({"experiment_id": "exp <b>42</b>/ä", "logs": "MemoryError\n"});
     let other = rig.post("/api/v1/failures", &other).await.json();
     assert_eq!(other["experiment_id"], "exp <b>42</b>/ä~2");
