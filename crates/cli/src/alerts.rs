@@ -19,6 +19,8 @@ use crate::printable::printable;
 
 /// How long the end of a command may be put off by what it tells.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// One failure that all of them are told of fits into one step of every store.
+const CHANNELS: usize = 50;
 /// A file that is longer than this holds no password.
 const LONGEST_SECRET: u64 = 16 << 10;
 /// The network or the store failed.
@@ -142,7 +144,7 @@ impl Telling {
         runtime.block_on(alerts.expect())?;
         let (ending, ended) = tokio::sync::watch::channel(false);
         let watching = alerts.clone();
-        let task = runtime.spawn(async move { watching.watch(ended).await });
+        let task = runtime.spawn(async move { watching.watch(ended, complain).await });
         Ok(Some(Self { alerts, ending, task, runtime: Arc::clone(runtime) }))
     }
 
@@ -163,6 +165,9 @@ impl Telling {
 fn rules(alerts: &wanted::Alerts) -> Result<Vec<Rule>, Failed> {
     let wrong = |text: String| Failed::Input(anyhow!("the configuration: alerts.{text}"));
     let names: Vec<&str> = alerts.channels.iter().map(wanted::Channel::name).collect();
+    if names.len() > CHANNELS {
+        return Err(wrong(format!("channels: there are {}, and {CHANNELS} at most", names.len())));
+    }
     for (place, name) in names.iter().enumerate() {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 40 || !name.chars().all(plain) {

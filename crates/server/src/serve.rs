@@ -48,7 +48,8 @@ pub async fn serve(desk: Desk, listener: TcpListener, shutdown: impl Future<Outp
     let upkeep = tokio::spawn(upkeep(desk.clone()));
     let forgetting = tokio::spawn(forget(desk.clone()));
     let (alerts, ending) = (desk.settings().alerts.clone(), desk.ending());
-    let telling = alerts.map(|alerts| tokio::spawn(async move { alerts.watch(ending).await }));
+    let telling =
+        alerts.map(|alerts| tokio::spawn(async move { alerts.watch(ending, crate::guard::complain).await }));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let permit = Arc::clone(&connections).acquire_owned();

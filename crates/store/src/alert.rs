@@ -203,7 +203,8 @@ impl Store {
         self.backend.alert_round(limit).await
     }
 
-    /// Records what came of a round, in one step. False, and nothing is changed, if another was quicker.
+    /// Records what came of a round, in one step. False, and nothing is changed, if another was quicker. A store that can't
+    /// take so much at once says [`Error::StepTooLarge`], and nothing is changed: look at fewer of the events.
     pub async fn settle_alerts(&self, step: AlertStep) -> Result<bool, Error> {
         self.backend.settle_alerts(step).await
     }

@@ -215,7 +215,7 @@ pub(crate) trait DeskBackend: Send + Sync {
 pub(crate) trait AlertBackend: Send + Sync {
     async fn expect_alerts(&self) -> Result<(), Error>;
     async fn alert_round(&self, limit: usize) -> Result<Option<AlertRound>, Error>;
-    /// All or nothing.
+    /// All or nothing; [`Error::StepTooLarge`] where a smaller step would do.
     async fn settle_alerts(&self, step: AlertStep) -> Result<bool, Error>;
     async fn claim_message(
         &self,

@@ -253,6 +253,12 @@ pub enum Error {
         /// How much there is beside.
         more: usize,
     },
+    /// What came of a look at what alerts are told of is more than the store writes in one step; a smaller step is not.
+    #[error("what alerts have to tell can't be written: {what} are more than the store takes in one step")]
+    StepTooLarge {
+        /// What there is too much of.
+        what: String,
+    },
     /// The store was closed before.
     #[error("the store is closed")]
     Closed,

@@ -81,7 +81,7 @@ pub(super) async fn deliver(
     retry: bool,
 ) -> Result<Vec<String>, coroner_store::Error> {
     alerts.expect().await?;
-    alerts.look(Timestamp::now()).await?;
+    alerts.look(Timestamp::now(), None).await?;
     if retry {
         store.retry_messages(None, Timestamp::now()).await?;
     }

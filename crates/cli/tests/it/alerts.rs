@@ -353,6 +353,7 @@ fn a_wrong_configuration_is_named_and_costs_a_run_nothing() {
     let channel = "[[alerts.channels]]\nname = \"team\"\nkind = \"slack\"\nurl = \"http://127.0.0.1:9/x\"\n";
     for (text_, why) in [
         (format!("{channel}{channel}"), "two called `team`"),
+        ((0..51).map(|i| channel.replace("team", &format!("team-{i}"))).collect(), "51, and 50 at most"),
         (format!("{channel}[[alerts.rules]]\nname = \"a\"\nchannels = [\"tem\"]\n"), "no channel `tem`"),
         (format!("{channel}[[alerts.rules]]\nname = \"a\"\nat_least = 3\n"), "belong together"),
         (

@@ -4,7 +4,7 @@ use coroner_diagnosis::{Category, Origin, Severity};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::event::{Failure, Sample, Stopped};
+use super::event::{Failure, Sample, Stopped, cut};
 use super::memory::{Pace, millis};
 use super::notice::{About, Cause, Kind, Notice};
 
@@ -14,6 +14,8 @@ const CAUSES: usize = 20;
 const NAMED: usize = 5;
 /// So many machines are named.
 const HOSTS: usize = 10;
+/// So much of a text stays where there is no room for more.
+const BEGINNING: usize = 80;
 /// No pause is longer, unless the shortest is.
 const LONGEST: i64 = 4 * 3_600_000;
 
@@ -59,8 +61,8 @@ pub(crate) struct Incident {
     cause_count: u64,
     lost_ms: u64,
     latest: Sample,
-    /// To be told before the look ends.
-    #[serde(skip)]
+    /// To be told by the next look that has room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     urgent: Option<Kind>,
 }
 
@@ -79,6 +81,11 @@ impl Incident {
         let made_of = format!("{channel}\n{key:?}\n{at}");
         let severity = if matches!(key, Key::Loop(_)) { Severity::Critical } else { Severity::Low };
         Self::made(key, &made_of, rule, at, severity)
+    }
+
+    /// What is too much to be told apart, from now on.
+    pub(crate) fn flood(channel: &str, now: i64) -> Self {
+        Self::empty(Key::Flood, channel, "too many to tell one by one", now)
     }
 
     fn made(key: Key, made_of: &str, rule: &str, at: i64, severity: Severity) -> Self {
@@ -166,6 +173,15 @@ impl Incident {
         self.latest = other.latest;
     }
 
+    /// Takes over what another, which is to be forgotten, had yet to tell.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        self.first_at = self.first_at.min(other.first_at);
+        self.join(Self { total: other.untold, ..other });
+        if !self.is_told() {
+            self.open();
+        }
+    }
+
     /// The loop was stopped, or stopped again.
     pub(crate) fn add_stop(&mut self, it: &Stopped) {
         self.total += 1;
@@ -192,6 +208,33 @@ impl Incident {
     /// Has it been told?
     pub(crate) fn is_told(&self) -> bool {
         self.sequence > 0
+    }
+
+    pub(crate) fn has_more_to_tell(&self) -> bool {
+        self.untold > 0
+    }
+
+    /// What is said to be yet to come was now.
+    pub(crate) fn not_after(&mut self, now: i64) {
+        for at in [&mut self.first_at, &mut self.last_at, &mut self.told_at] {
+            *at = now.min(*at);
+        }
+    }
+
+    /// Leaves out the details of a failure that was told.
+    pub(crate) fn forget_what_is_told(&mut self) {
+        if !self.has_more_to_tell() {
+            self.thin_out();
+        }
+    }
+
+    /// Leaves all texts their beginnings.
+    pub(crate) fn shorten(&mut self) {
+        self.latest.evidence.clear();
+        let causes = self.causes.iter_mut().map(|it| &mut it.cause);
+        for text in causes.chain([&mut self.latest.cause, &mut self.latest.fix]) {
+            *text = cut(text, BEGINNING);
+        }
     }
 
     /// Leaves out what is only told of the latest.

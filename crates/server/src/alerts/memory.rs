@@ -13,6 +13,10 @@ use super::incident::{Incident, Key};
 use super::notice::Notice;
 use super::rule::Rule;
 
+/// No store has to take more messages in one step ...
+pub(super) const MESSAGES: usize = 20;
+/// ... nor to keep more bytes of what is remembered.
+pub(super) const ROOM: usize = 350_000;
 /// No more incidents are open at a time: what comes beyond is told together.
 const INCIDENTS: usize = 300;
 /// So many failures are kept for one rate.
@@ -20,6 +24,9 @@ pub(super) const WINDOW: usize = 200;
 /// A failure that is judged anew is news for so long after its end, in milliseconds.
 const ANEW: i64 = 15 * 60_000;
 const HOUR: i64 = 3_600_000;
+/// Windows are halved until they are empty, and after these steps so are incidents.
+const HALVED_WINDOWS: usize = 2 + WINDOW.ilog2() as usize + 1;
+const SHRINKING: usize = HALVED_WINDOWS + INCIDENTS.ilog2() as usize + 1;
 
 /// What decides when something is told.
 #[derive(Debug, Clone)]
@@ -32,6 +39,10 @@ pub(crate) struct Pace {
     pub(crate) outage: Duration,
     /// So many incidents are opened in an hour; what comes beyond is told together.
     pub(crate) most_per_hour: usize,
+    /// A look tells no more messages than this; what else is due is told by the next.
+    pub(crate) messages: usize,
+    /// No more bytes are remembered, as JSON.
+    pub(crate) room: usize,
 }
 
 /// All that is remembered.
@@ -80,6 +91,7 @@ impl Memory {
             let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.speaks_to(name)).collect();
             let mut view = View { name, rules: &rules, pace, now, looked: &mut looked };
             let channel = self.channels.entry(name.clone()).or_default();
+            channel.not_after(now);
             channel.opened.retain(|at| *at > now - HOUR);
             for event in &events {
                 match event {
@@ -90,7 +102,27 @@ impl Memory {
             channel.pass_time(&mut view);
         }
         self.channels.retain(|_, it| *it != Channel::default());
+        self.fit(pace.room, now);
         looked
+    }
+
+    /// Forgets what can best be done without until the rest fits into so many bytes: details of what is told already, then all
+    /// but the beginnings of texts, then what counts for rates, the oldest first, and at last incidents, those that have
+    /// been silent for longest. What these had yet to tell is told together.
+    fn fit(&mut self, room: usize, now: i64) {
+        for step in 0..SHRINKING {
+            if serde_json::to_string(self).is_ok_and(|text| text.len() <= room) {
+                return;
+            }
+            for (name, channel) in &mut self.channels {
+                match step {
+                    0 => channel.incidents.iter_mut().for_each(Incident::forget_what_is_told),
+                    1 => channel.incidents.iter_mut().for_each(Incident::shorten),
+                    2..HALVED_WINDOWS => channel.halve_windows(),
+                    _ => channel.join_the_silent(name, now),
+                }
+            }
+        }
     }
 }
 
@@ -104,6 +136,34 @@ struct View<'a> {
 }
 
 impl Channel {
+    /// What a clock that was ahead has written as yet to come was now: nothing waits for a clock that went back.
+    fn not_after(&mut self, now: i64) {
+        self.opened.iter_mut().for_each(|at| *at = now.min(*at));
+        let all = self.incidents.iter_mut().chain(self.windows.values_mut().flatten());
+        all.for_each(|incident| incident.not_after(now));
+    }
+
+    fn halve_windows(&mut self) {
+        self.windows.values_mut().for_each(|window| drop(window.drain(..window.len().div_ceil(2))));
+        self.windows.retain(|_, window| !window.is_empty());
+    }
+
+    /// Half of the incidents are no longer kept apart.
+    fn join_the_silent(&mut self, name: &str, now: i64) {
+        let (mut floods, mut apart): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.incidents).into_iter().partition(|it| it.key == Key::Flood);
+        apart.sort_by_key(|it| std::cmp::Reverse(it.last_at));
+        let silent = apart.split_off(apart.len() / 2);
+        for it in silent.into_iter().filter(Incident::has_more_to_tell) {
+            if floods.is_empty() {
+                floods.push(Incident::flood(name, now));
+            }
+            floods[0].take_over(it);
+        }
+        apart.append(&mut floods);
+        self.incidents = apart;
+    }
+
     fn is_fresh(&self, pace: &Pace, now: i64) -> bool {
         self.incidents.iter().any(|it| now < it.last_at + 2 * millis(pace.over))
     }
@@ -161,12 +221,7 @@ impl Channel {
             return None;
         }
         flood.or_else(|| {
-            self.incidents.push(Incident::empty(
-                Key::Flood,
-                view.name,
-                "too many to tell one by one",
-                view.now,
-            ));
+            self.incidents.push(Incident::flood(view.name, view.now));
             Some(self.incidents.len() - 1)
         })
     }
@@ -209,10 +264,13 @@ impl Channel {
         self.incidents[place].add_stop(it);
     }
 
-    /// Pauses that have passed, and incidents that are over.
+    /// Pauses that have passed, and incidents that are over, as many as are told in one look.
     fn pass_time(&mut self, view: &mut View<'_>) {
         let mut over = BTreeSet::new();
         for (place, incident) in self.incidents.iter_mut().enumerate() {
+            if view.looked.notices.len() >= view.pace.messages {
+                break;
+            }
             let since = incident.last_at.max(incident.told_at);
             let silent = incident.is_told() && view.now >= since + millis(view.pace.over);
             if silent {

@@ -8,6 +8,8 @@ mod channel;
 mod deliver;
 mod event;
 mod incident;
+#[cfg(test)]
+mod limits;
 mod mail;
 mod memory;
 mod notice;
@@ -22,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use coroner_diagnosis::{Counts, Redactor};
-use coroner_store::{AlertStep, ChannelDeliveries, Error, NewMessage, Store};
+use coroner_store::{AlertEvent, AlertRound, AlertStep, ChannelDeliveries, Error, NewMessage, Store};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -38,8 +40,10 @@ use memory::{Memory, Pace};
 use notice::Notice;
 use outgoing::Outgoing;
 
-/// So many events are looked at in one step.
+/// So many events are looked at in one step at most.
 const STEP: usize = 200;
+/// Whoever watches looks no longer than this before it is asked whether that is to end.
+const LOOK: Duration = Duration::from_secs(5);
 /// A rate counts no more failures than this.
 pub const MOST_OF_A_RATE: usize = memory::WINDOW;
 /// How often what is new is looked at, where somebody watches.
@@ -124,45 +128,65 @@ impl Alerts {
         self.0.store.deliveries(&self.0.names).await
     }
 
-    /// Looks at what has happened and puts what is to be told into the outbox. Says how many messages that were.
-    pub async fn look(&self, now: Timestamp) -> Result<usize, Error> {
-        let Inner { store, settings, names, .. } = &*self.0;
+    /// Looks at what has happened and puts what is to be told into the outbox, until nothing is left or it is `until`. Says how
+    /// many messages that were.
+    pub async fn look(&self, now: Timestamp, until: Option<Instant>) -> Result<usize, Error> {
+        let store = &self.0.store;
+        let mut told = 0;
+        while until.is_none_or(|until| Instant::now() < until) {
+            let Some(round) = store.alert_round(STEP).await? else {
+                self.expect().await?;
+                break;
+            };
+            let mut events = round.events.as_slice();
+            let (messages, settled) = loop {
+                let Some(step) = self.step(&round, events, now) else { return Ok(told) };
+                let messages = step.messages.len();
+                match store.settle_alerts(step).await {
+                    // what is left of them is for the next round
+                    Err(Error::StepTooLarge { .. }) if events.len() > 1 => {
+                        events = &events[..events.len() / 2];
+                    }
+                    settled => break (messages, settled?),
+                }
+            };
+            // another that was quicker has told it: look at what is left
+            if settled {
+                told += messages;
+                if events.is_empty() && messages < memory::MESSAGES {
+                    break;
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    /// What comes of these events of a round; nothing if nothing does.
+    fn step(&self, round: &AlertRound, events: &[AlertEvent], now: Timestamp) -> Option<AlertStep> {
+        let Inner { settings, names, .. } = &*self.0;
         let pace = Pace {
             quiet: settings.quiet,
             over: settings.over,
             outage: settings.outage,
             most_per_hour: settings.most_per_hour,
+            messages: memory::MESSAGES,
+            room: memory::ROOM,
         };
-        let mut told = 0;
-        loop {
-            let Some(round) = store.alert_round(STEP).await? else {
-                self.expect().await?;
-                return Ok(told);
-            };
-            // what a later release remembers can't be read: its incidents begin anew
-            let before: Memory = serde_json::from_str(&round.memory).unwrap_or_default();
-            let events: Vec<Event> = round.events.iter().filter_map(Event::of).collect();
-            let mut after = before.clone();
-            let looked = after.look(&settings.rules, names, &pace, &events, now.as_millisecond());
-            if round.events.is_empty() && looked.notices.is_empty() && after == before {
-                return Ok(told);
-            }
-            let (messages, more) = (looked.notices.len(), round.events.len() == STEP);
-            let step = AlertStep {
-                version: round.version,
-                memory: serde_json::to_string(&after).unwrap_or_default(),
-                done: round.events.iter().map(|event| event.id).collect(),
-                counted: looked.counted,
-                messages: looked.notices.into_iter().map(|it| self.message(it, now)).collect(),
-            };
-            // another that was quicker has told it: look at what is left
-            if store.settle_alerts(step).await? {
-                told += messages;
-                if !more {
-                    return Ok(told);
-                }
-            }
+        // what a later release remembers can't be read: its incidents begin anew
+        let before: Memory = serde_json::from_str(&round.memory).unwrap_or_default();
+        let happened: Vec<Event> = events.iter().filter_map(Event::of).collect();
+        let mut after = before.clone();
+        let looked = after.look(&settings.rules, names, &pace, &happened, now.as_millisecond());
+        if events.is_empty() && looked.notices.is_empty() && after == before {
+            return None;
         }
+        Some(AlertStep {
+            version: round.version,
+            memory: serde_json::to_string(&after).unwrap_or_default(),
+            done: events.iter().map(|event| event.id).collect(),
+            counted: looked.counted,
+            messages: looked.notices.into_iter().map(|it| self.message(it, now)).collect(),
+        })
     }
 
     fn message(&self, (channel, mut notice): (String, Notice), at: Timestamp) -> NewMessage {
@@ -204,8 +228,11 @@ impl Alerts {
 
     /// Looks, and sends what is due, in no more than about this time: what is left waits for whoever comes next.
     pub async fn tell(&self, limit: Duration) -> Result<Delivered, Error> {
-        let until = Instant::now() + limit;
-        let looked = tokio::time::timeout_at(until, self.look(Timestamp::now())).await;
+        let begun = Instant::now();
+        let until = begun + limit;
+        // what was found is to be sent too, however much there is to look at
+        let looked = self.look(Timestamp::now(), Some(begun + limit / 2));
+        let looked = tokio::time::timeout_at(until, looked).await;
         match looked {
             Ok(result) => result?,
             Err(_) => return Ok(Delivered::default()),
@@ -214,23 +241,32 @@ impl Alerts {
     }
 
     /// Looks and sends, again and again, until `ending` says so; what is under way then is ended first. A store that can't
-    /// be read or written for a moment is asked again.
-    pub async fn watch(&self, ending: watch::Receiver<bool>) {
+    /// be read or written for a moment is asked again, and `complain` is told so, once for each reason until it works.
+    pub async fn watch(&self, ending: watch::Receiver<bool>, complain: impl Fn(&str)) {
+        let complain = |grievance: &mut Grievance, what: &str, result: Result<(), Error>| {
+            if let Some(why) = grievance.news(result) {
+                complain(&format!("{what}: {why}"));
+            }
+        };
         let look = async {
-            let mut ending = ending.clone();
+            let (mut ending, mut grievance) = (ending.clone(), Grievance::default());
             while !ended(&mut ending).await {
-                _ = self.look(Timestamp::now()).await;
-                _ = deliver::free_abandoned(&self.0.store).await;
+                let looked = self.look(Timestamp::now(), Some(Instant::now() + LOOK)).await;
+                let freed = deliver::free_abandoned(&self.0.store).await;
+                complain(&mut grievance, "what has failed can't be told", looked.and(freed));
             }
         };
         let desk = self.0.settings.desk.as_deref();
         // a slow receiver holds up nobody else
         let send = self.channels().iter().map(async |channel| {
-            let mut ending = ending.clone();
+            let (mut ending, mut grievance) = (ending.clone(), Grievance::default());
+            let what = format!("messages to {} can't be sent", channel.name());
             while !ended(&mut ending).await {
-                _ = deliver::due(&self.0.store, channel, desk, None).await;
+                let sent = deliver::due(&self.0.store, channel, desk, None).await;
+                complain(&mut grievance, &what, sent.map(drop));
             }
         });
+        // whoever looks expects them, if that failed
         _ = self.expect().await;
         tokio::join!(look, futures_util::future::join_all(send));
     }
@@ -270,6 +306,20 @@ impl Alerts {
             delivered: why.is_none(),
             why,
         }
+    }
+}
+
+/// What was complained of, so that nobody hears the same each second.
+#[derive(Default)]
+struct Grievance(Option<String>);
+
+impl Grievance {
+    /// Why it did not work, if that was not said since it last did.
+    fn news(&mut self, result: Result<(), Error>) -> Option<String> {
+        let why = result.err().map(|error| error.to_string());
+        let news = why.clone().filter(|why| self.0.as_ref() != Some(why));
+        self.0 = why;
+        news
     }
 }
 

@@ -6,26 +6,28 @@ use coroner_diagnosis::{Category, Origin, Severity};
 use proptest::prelude::*;
 
 use super::event::{Event, Failure, Line, Sample, Stopped};
-use super::memory::{Looked, Memory, Pace};
+use super::memory::{Looked, MESSAGES, Memory, Pace, ROOM};
 use super::notice::{About, Kind, Notice};
 use super::rule::Rule;
 
-const MINUTE: i64 = 60_000;
+pub(super) const MINUTE: i64 = 60_000;
 
 /// What it shows, what fails in which minute, and what is told in which.
 type Case = (&'static str, Vec<(i64, &'static str)>, Vec<&'static str>);
 
-fn pace() -> Pace {
+pub(super) fn pace() -> Pace {
     Pace {
         quiet: Duration::from_secs(15 * 60),
         over: Duration::from_secs(3600),
         outage: Duration::from_secs(600),
         most_per_hour: 5,
+        messages: MESSAGES,
+        room: ROOM,
     }
 }
 
 /// `high infrastructure v1:a`, with `new`, `reopened`, `muted`, `loop`, `again` behind it.
-fn failure(number: u64, minute: i64, words: &str) -> Failure {
+pub(super) fn failure(number: u64, minute: i64, words: &str) -> Failure {
     let mut parts = words.split(' ');
     let mut next = || parts.next().unwrap();
     let (severity, origin, signature) = (next().parse().unwrap(), next().parse().unwrap(), next().to_owned());

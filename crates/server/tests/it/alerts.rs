@@ -138,6 +138,24 @@ pub(crate) async fn a_test_is_sent_by_programs_and_by_the_page() {
     rig.end().await;
 }
 
+fn critical(id: &str, signature: &str) -> coroner_store::SavedFailure {
+    coroner_store::SavedFailure {
+        id: Some(id.to_owned()),
+        experiment_type: "train".into(),
+        at: jiff::Timestamp::now(),
+        command: coroner_store::CommandLine::default(),
+        exit: None,
+        reason: None,
+        diagnosis: coroner_diagnosis::Diagnosis {
+            severity: coroner_diagnosis::Severity::Critical,
+            origin: coroner_diagnosis::Origin::Candidate,
+            signature: signature.to_owned(),
+            ..crate::rig::diagnosis("it went wrong")
+        },
+        log: None,
+    }
+}
+
 #[tokio::test]
 pub(crate) async fn several_that_look_and_send_tell_each_failure_once() {
     let (address, mut told) = receiver().await;
@@ -152,21 +170,7 @@ pub(crate) async fn several_that_look_and_send_tell_each_failure_once() {
     let store = Store::open(&url).await.unwrap();
     many[0].expect().await.unwrap();
     let failures = 30;
-    let saved = (0..failures).map(|i| coroner_store::SavedFailure {
-        id: Some(format!("exp-{i}")),
-        experiment_type: "train".into(),
-        at: jiff::Timestamp::now(),
-        command: coroner_store::CommandLine::default(),
-        exit: None,
-        reason: None,
-        diagnosis: coroner_diagnosis::Diagnosis {
-            severity: coroner_diagnosis::Severity::Critical,
-            origin: coroner_diagnosis::Origin::Candidate,
-            signature: format!("v1:{}", i % 6),
-            ..crate::rig::diagnosis("it went wrong")
-        },
-        log: None,
-    });
+    let saved = (0..failures).map(|i| critical(&format!("exp-{i}"), &format!("v1:{}", i % 6)));
     for failure in saved {
         let (one, other) = (Arc::new(many[0].clone()), many[1].clone());
         store.save_diagnoses(vec![failure]).await.unwrap();
@@ -187,4 +191,70 @@ pub(crate) async fn several_that_look_and_send_tell_each_failure_once() {
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), sent), (6, 6), "one for each cause");
+}
+
+#[tokio::test]
+pub(crate) async fn however_much_there_is_to_tell_it_is_told_in_one_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::on_dynamodb::or_in(folder.path()).await;
+    let names = ["pager", "team", "slack"];
+    let hook = SecretString::from("http://127.0.0.1:1/hook".to_owned());
+    let channels = names.iter().map(|name| Channel::webhook(name, &hook, None)).collect();
+    let alerts = alerts(store.clone(), channels);
+    alerts.expect().await.unwrap();
+    // a step of a table has room for less: ten incidents, and the one of what is too much, for each of three channels
+    let failures = 40;
+    for i in 0..failures {
+        let id = format!("exp-{i}");
+        store.save_diagnoses(vec![critical(&id, &format!("v1:{i}"))]).await.unwrap();
+    }
+    let now = jiff::Timestamp::now();
+    let at_once = Some(tokio::time::Instant::now());
+    assert_eq!(alerts.look(now, at_once).await.unwrap(), 0, "there was no time");
+    assert!(!store.alert_round(10).await.unwrap().unwrap().events.is_empty(), "and nothing is lost by it");
+    let told = alerts.look(now, None).await.unwrap();
+    assert!(store.alert_round(10).await.unwrap().unwrap().events.is_empty(), "nothing is left");
+    assert_eq!(alerts.look(now, None).await.unwrap(), 0);
+    // what is in the pause of the flood is told when that has passed
+    let later = now + jiff::SignedDuration::from_mins(20);
+    let told = told + alerts.look(later, None).await.unwrap();
+    let sent = store.outbox(None, 500).await.unwrap();
+    assert_eq!(sent.len(), told);
+    for name in names {
+        let to_it = sent.iter().filter(|it| it.channel == name);
+        let counts =
+            to_it.map(|it| serde_json::from_str::<Value>(&it.content).unwrap()["count"].as_u64().unwrap());
+        let counts: Vec<u64> = counts.collect();
+        assert_eq!(counts.iter().sum::<u64>(), failures, "{name}: {counts:?}");
+        assert!(counts.len() > 10, "{name}: {counts:?}");
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_watches_says_once_that_a_store_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::on_dynamodb::or_in(folder.path()).await;
+    let hook = SecretString::from("http://127.0.0.1:1/hook".to_owned());
+    let alerts = alerts(store.clone(), vec![Channel::webhook("pager", &hook, None)]);
+    store.close().await.unwrap();
+    let (end, ending) = tokio::sync::watch::channel(false);
+    let said = std::sync::Mutex::new(Vec::new());
+    let watching = alerts.watch(ending, |text| said.lock().unwrap().push(text.to_owned()));
+    let rounds = async {
+        while said.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // it fails again, each second
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        end.send_replace(true);
+    };
+    tokio::join!(watching, rounds);
+    let mut said = said.into_inner().unwrap();
+    said.sort();
+    let of_both = [
+        "messages to pager can't be sent: the store is closed",
+        "what has failed can't be told: the store is closed",
+    ];
+    assert_eq!(said, of_both);
 }

@@ -48,7 +48,7 @@ stories! {
     admin: experiments_have_the_contracts_shape_and_nothing_else filters_cursor_and_search
         a_list_is_sorted_as_asked_and_its_page_says_how;
     alerts: what_is_reported_is_told_and_the_desk_says_so several_that_look_and_send_tell_each_failure_once
-        a_test_is_sent_by_programs_and_by_the_page;
+        a_test_is_sent_by_programs_and_by_the_page however_much_there_is_to_tell_it_is_told_in_one_look;
     auth: each_may_do_what_its_scope_says the_originals_login_works_with_and_without_a_second_factor
         a_browser_logs_in_by_a_form_and_other_sites_can_do_nothing;
     bad_input: an_id_with_another_content_is_another_attempt_and_loses_nothing

@@ -219,3 +219,55 @@ pub(super) async fn what_was_removed_costs_nothing(store: &Store) {
     assert_eq!(failures(store).await.len(), 1);
     assert!(matches!(store.get("a").await, Err(Error::NotFound { .. })));
 }
+
+pub(super) async fn a_step_that_is_too_large_says_so_and_changes_nothing(store: &Store) {
+    store.expect_alerts().await.unwrap();
+    for i in 0..3 {
+        failed(store, "", "", "a", i, diagnosis("v1:a", "x")).await;
+    }
+    let step = async |counted: u64, messages: usize, memory: String| {
+        let round = store.alert_round(10).await.unwrap().unwrap();
+        let delivery = |i| format!("d{}-{counted}-{i}", round.version);
+        AlertStep {
+            version: round.version,
+            memory,
+            done: round.events.iter().map(|event| event.id).collect(),
+            counted: (0..counted).map(|i| (i + 1, format!("channel-{i}"))).collect(),
+            messages: (0..messages).map(|i| message(&delivery(i), "team", 0)).collect(),
+        }
+    };
+    let state = async || {
+        let round = store.alert_round(10).await.unwrap().unwrap();
+        (round.version, round.memory, round.events.len(), store.outbox(None, 500).await.unwrap().len())
+    };
+    // a store may take all of it or nothing; the limits of those that have some are known
+    for (what, counted, messages, memory) in [
+        ("97 that are counted", 97, 0, 10),
+        ("49 messages", 0, 49, 10),
+        ("both", 57, 20, 10),
+        ("what is remembered", 0, 1, 400_001),
+    ] {
+        let (before, outbox) = (state().await, store.outbox(None, 500).await.unwrap());
+        match store.settle_alerts(step(counted, messages, "m".repeat(memory)).await).await {
+            Ok(true) => assert!(state().await.0 > before.0, "{what}"),
+            Err(Error::StepTooLarge { what: said }) => {
+                assert!(
+                    ["101 changes at once", "102 changes at once", "400001 bytes to be remembered"]
+                        .contains(&said.as_str()),
+                    "{what}: {said}"
+                );
+                assert_eq!(state().await, before, "{what}");
+                assert_eq!(store.outbox(None, 500).await.unwrap(), outbox, "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    // the largest that all of them take; what waits is dealt with by now where larger ones were taken
+    let step = AlertStep { messages: Vec::new(), ..step(0, 0, "m".repeat(350_000)).await };
+    let some = 100 - 1 - step.done.len() as u64 - 2 * 20;
+    let messages = (0..20).map(|i| message(&format!("last-{i}"), "team", 0)).collect();
+    let counted = (0..some).map(|i| (i + 1, format!("last-{i}"))).collect();
+    assert!(store.settle_alerts(AlertStep { messages, counted, ..step }).await.unwrap());
+    let (_, memory, events, _) = state().await;
+    assert_eq!((memory.len(), events), (350_000, 0));
+}

@@ -101,5 +101,6 @@ suite! {
         what_was_lost_adds_up the_worst_come_first what_mended_a_candidate_is_known rules_that_refuse_are_counted;
     alerts:
         failures_are_noticed_once_alerts_are_expected a_loop_that_is_stopped_is_noticed a_round_is_settled_by_one
-        eight_at_once_look_at_each_failure_once a_message_is_one_senders_at_a_time what_was_removed_costs_nothing;
+        eight_at_once_look_at_each_failure_once a_message_is_one_senders_at_a_time what_was_removed_costs_nothing
+        a_step_that_is_too_large_says_so_and_changes_nothing;
 }

@@ -1,6 +1,7 @@
 //! What has failed since the last look, for alerts; and what is remembered between looks.
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::Dynamo;
@@ -10,11 +11,15 @@ use super::row::{Row, key_of, moment};
 use crate::backend::AlertBackend;
 use crate::{
     AlertCause, AlertEvent, AlertFailure, AlertRound, AlertStep, ChannelDeliveries, Error, GroupState,
-    MessageState, NewMessage, OutboxMessage, RunId, TableTrouble, Tried,
+    MessageState, NewMessage, OutboxMessage, RunId, Tried,
 };
 
-/// A round is settled in one transaction, which takes a hundred items: events, what counted them, and messages.
+/// So many events are read for a round at most: each costs some requests, and few of them fill a transaction.
 const EVENTS: usize = 16;
+/// A round is settled in one transaction: AWS takes so many items in one ...
+const WRITES: usize = 100;
+/// ... and so many bytes in an item, names and keys among them.
+const ITEM: usize = 400_000;
 
 pub(super) fn memory_key() -> Key {
     key("V#", "memory")
@@ -24,6 +29,16 @@ pub(super) fn memory_key() -> Key {
 pub(super) fn notice(plan: &mut Plan, id: u64, what: &str, number: u64) {
     let item = Item::from([("what".to_owned(), s(what)), ("of".to_owned(), n(number))]);
     plan.put(key("V", format!("{id:020}")), item, When::Absent);
+}
+
+/// What of a step is more than AWS takes. Asked before anything is written for it.
+fn too_large(step: &AlertStep) -> Option<String> {
+    let writes = 1 + step.done.len() + step.counted.len() + 2 * step.messages.len();
+    if writes > WRITES {
+        return Some(format!("{writes} changes at once"));
+    }
+    let bytes = step.memory.len();
+    (bytes > ITEM).then(|| format!("{bytes} bytes to be remembered"))
 }
 
 impl Dynamo {
@@ -72,6 +87,37 @@ impl Dynamo {
         Ok(failure.map_or(AlertCause::Gone, |it| AlertCause::Failed(Box::new(it))))
     }
 
+    /// The oldest events, up to so many of them; none only if there are none.
+    async fn waiting_events(&self, limit: usize) -> Result<Vec<Item>, Error> {
+        loop {
+            let mut waiting = match limit {
+                0 => Vec::new(),
+                _ => self.table.query(Ask::table("V").first(limit)).await?,
+            };
+            if waiting.is_empty() {
+                return Ok(waiting);
+            }
+            let numbers: Vec<_> = waiting.iter().filter_map(|item| number(item, "of")).map(key_of).collect();
+            let kept = self.table.get_all(&numbers).await?;
+            // what was removed meanwhile is nobody's to look at
+            let mut gone = Vec::new();
+            waiting.retain(|item| {
+                let stays = text(item, "what") == Some("stopped")
+                    || kept.contains_key(&key_of(number(item, "of").unwrap_or_default()));
+                if !stays {
+                    gone.push(text(item, "sk").unwrap_or_default().to_owned());
+                }
+                stays
+            });
+            for id in gone {
+                self.table.delete("V", id).await?;
+            }
+            if !waiting.is_empty() {
+                return Ok(waiting);
+            }
+        }
+    }
+
     /// Events of an experiment that goes, and who has counted it.
     pub(super) async fn forget_alerts(&self, number_of: u64) -> Result<(), Error> {
         for item in self.table.query(Ask::table(format!("VC#{number_of}"))).await? {
@@ -96,29 +142,12 @@ impl AlertBackend for Dynamo {
     async fn alert_round(&self, limit: usize) -> Result<Option<AlertRound>, Error> {
         let key = memory_key();
         let Some(memory) = self.table.get(key.0, key.1).await? else { return Ok(None) };
-        let mut events = Vec::new();
-        if limit > 0 {
-            let mut waiting = self.table.query(Ask::table("V").first(limit.min(EVENTS))).await?;
-            let numbers: Vec<_> = waiting.iter().filter_map(|item| number(item, "of")).map(key_of).collect();
-            let kept = self.table.get_all(&numbers).await?;
-            // what was removed meanwhile is nobody's to look at
-            let mut gone = Vec::new();
-            waiting.retain(|item| {
-                let stays = text(item, "what") == Some("stopped")
-                    || kept.contains_key(&key_of(number(item, "of").unwrap_or_default()));
-                if !stays {
-                    gone.push(text(item, "sk").unwrap_or_default().to_owned());
-                }
-                stays
-            });
-            for id in gone {
-                self.table.delete("V", id).await?;
-            }
-            for item in &waiting {
-                let id = text(item, "sk").and_then(|id| id.parse().ok()).unwrap_or_default();
-                events.push(AlertEvent { id, cause: self.alert_cause(item).await? });
-            }
-        }
+        let waiting = self.waiting_events(limit.min(EVENTS)).await?;
+        let events = waiting.iter().map(async |item| {
+            let id = text(item, "sk").and_then(|id| id.parse().ok()).unwrap_or_default();
+            Ok::<_, Error>(AlertEvent { id, cause: self.alert_cause(item).await? })
+        });
+        let events = try_join_all(events).await?;
         Ok(Some(AlertRound {
             version: number(&memory, "version").unwrap_or_default(),
             memory: text(&memory, "memory").unwrap_or_default().to_owned(),
@@ -127,6 +156,9 @@ impl AlertBackend for Dynamo {
     }
 
     async fn settle_alerts(&self, step: AlertStep) -> Result<bool, Error> {
+        if let Some(what) = too_large(&step) {
+            return Err(Error::StepTooLarge { what });
+        }
         let mut plan = Plan::default();
         let item =
             Item::from([("version".to_owned(), n(step.version + 1)), ("memory".to_owned(), s(&step.memory))]);
@@ -140,12 +172,7 @@ impl AlertBackend for Dynamo {
         for message in &step.messages {
             self.add_message(&mut plan, message).await?;
         }
-        let items = plan.items(&self.table.name)?;
-        if items.len() > 100 {
-            let detail = format!("{} changes at once are more than one transaction takes", items.len());
-            return Err(self.failed(TableTrouble::Other { detail }));
-        }
-        match self.table.transact(items).await {
+        match self.table.transact(plan.items(&self.table.name)?).await {
             Ok(()) => Ok(true),
             Err(Refused::Condition) => Ok(false),
             Err(Refused::Told(error)) => Err(error),
