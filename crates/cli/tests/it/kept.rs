@@ -169,7 +169,13 @@ pub(crate) fn a_run_whose_coroner_died_is_closed_at_the_next_start() {
         (&1.into(), &"running".into())
     );
     // what was printed a moment ago survives us
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    let partial = || {
+        let data = std::fs::read_dir(home.path().join(".local/share/coroner")).unwrap();
+        let logs =
+            data.map(|entry| entry.unwrap().path()).find(|path| path.to_string_lossy().ends_with("-logs"));
+        logs.and_then(|logs| std::fs::metadata(logs.join("partial/1.zst")).ok()).map_or(0, |it| it.len())
+    };
+    until("what was printed is on disk", || partial() > 0);
     child.kill().unwrap();
     child.wait().unwrap();
     Command::new("kill").args(["-9", std::fs::read_to_string(&pid).unwrap().trim()]).status().unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::rig::{Home, text, until};
+use crate::rig::{HeldPort, Home, text, until};
 use crate::serve::Serving;
 use between::{Proxy, answering, silent};
 
@@ -23,6 +23,11 @@ struct Host {
 impl Host {
     fn reporting_to(desk: &str) -> Self {
         Self { home: Home::new(), variables: vec![("CORONER_REPORT", desk.to_owned())] }
+    }
+
+    /// Whether or not a desk is there.
+    fn reporting_to_place(place: &HeldPort) -> Self {
+        Self::reporting_to(&format!("http://{}", place.address()))
     }
 
     fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -80,9 +85,9 @@ fn desk(home: &Home) -> Serving {
     Serving::start(home, &["--listen", "127.0.0.1:0", "--offline"])
 }
 
-/// Another desk over the same store, at the address of the one before.
-fn desk_again(home: &Home, url: &str) -> Serving {
-    Serving::start(home, &["--listen", url.strip_prefix("http://").unwrap(), "--offline"])
+/// A desk at a place that is its own, so that another may come after it.
+fn desk_at(home: &Home, place: &HeldPort) -> Serving {
+    Serving::start(home, &["--listen", &place.address(), "--offline"])
 }
 
 #[test]
@@ -191,11 +196,9 @@ fn code_and_sandbox_arrive_and_any_log_arrives_as_it_was() {
 
 #[test]
 fn what_a_desk_cannot_take_now_waits_and_the_next_run_brings_it() {
-    let home = Home::new();
-    let first = desk(&home);
-    let url = first.url().to_owned();
-    assert_eq!(first.end(), 0);
-    let host = Host::reporting_to(&url);
+    let (home, place) = (Home::new(), HeldPort::new());
+    assert_eq!(desk_at(&home, &place).end(), 0);
+    let host = Host::reporting_to_place(&place);
     // down at the start and at the end
     let output = host.run(&["--id", "a"], SCRIPT);
     let stderr = text(&output.stderr);
@@ -211,7 +214,7 @@ fn what_a_desk_cannot_take_now_waits_and_the_next_run_brings_it() {
     assert_eq!(host.deliver(&[]).0, Some(3), "nobody is there");
 
     // there at the start, gone at the end
-    let second = desk_again(&home, &url);
+    let second = desk_at(&home, &place);
     let mut run = host
         .coroner(&["run", "--id", "b", "--", "sh", "-c", "until test -e go; do sleep 0.01; done; exit 4"])
         .spawn()
@@ -221,7 +224,7 @@ fn what_a_desk_cannot_take_now_waits_and_the_next_run_brings_it() {
     std::fs::write(host.home.path().join("go"), "").unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(4));
 
-    let third = desk_again(&home, &url);
+    let third = desk_at(&home, &place);
     let output = host.run(&["--id", "c"], "exit 0");
     assert!(text(&output.stderr).contains("earlier report"), "{}", text(&output.stderr));
     until("all are delivered", || host.deliver(&[]).0 == Some(0) && host.waiting().is_empty());

@@ -100,6 +100,28 @@ pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
+/// A port that is nobody else's for as long as this lives, and where nobody listens but those of this test who are told it:
+/// it is bound here, and the system gives no port away that is bound.
+pub(crate) struct HeldPort(tokio::net::TcpSocket);
+
+impl HeldPort {
+    pub(crate) fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        // who listens there later says the same; both have to
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(socket)
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+}
+
 /// Does the process live? One that waits to be reaped does not.
 pub(crate) fn lives(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

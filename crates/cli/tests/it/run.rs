@@ -122,11 +122,19 @@ fn a_reader_that_goes_ends_the_command_as_ever() {
 
 #[test]
 fn time_is_up_for_everything_that_was_started() {
+    // each has the time that it needs to come so far where there is much to do; all wait at once
+    std::thread::scope(|scope| {
+        scope.spawn(who_ignores_it_is_killed_with_all_its_own);
+        scope.spawn(who_obeys_has_his_last_word);
+    });
+}
+
+fn who_ignores_it_is_killed_with_all_its_own() {
     let home = Home::new();
     // ignores SIGTERM, as does a grandchild in a session of its own
     let script = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > far; while :; do sleep 1; done' & \
                   echo $$ > near; while :; do sleep 1; done";
-    let mut command = home.coroner(&["run", "--timeout", "1", "--", "sh", "-c", script]);
+    let mut command = home.coroner(&["run", "--timeout", "5", "--", "sh", "-c", script]);
     command.env("CORONER_RUN_GRACE", "300ms");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(124));
@@ -134,9 +142,13 @@ fn time_is_up_for_everything_that_was_started() {
         let pid = std::fs::read_to_string(home.path().join(file)).unwrap();
         assert!(!lives(pid.trim()), "{file} lives on");
     }
-    // one that obeys has its last word, and is still one that ran out of time
+}
+
+fn who_obeys_has_his_last_word() {
+    let home = Home::new();
+    // and is still one that ran out of time
     let obeys = "import signal, sys, time\nsignal.signal(15, lambda *_: (print('saved'), sys.exit(0)))\nprint('up', flush=True)\ntime.sleep(600)";
-    let output = run(&home, &["--timeout", "2"], &["python3", "-c", obeys]);
+    let output = run(&home, &["--timeout", "5"], &["python3", "-c", obeys]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(124), "up\nsaved\n".to_owned()));
 }
 

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use prost::Message;
 
-use crate::rig::{Home, text};
+use crate::rig::{HeldPort, Home, text};
 use crate::serve::Serving;
 
 /// A request to a collector: its head, and what its body says.
@@ -173,8 +173,8 @@ fn requests_and_diagnoses_are_traced_and_nothing_of_what_was_sent() {
 #[test]
 fn a_collector_that_is_down_is_told_once_and_costs_nothing_else() {
     let home = Home::new();
-    // nobody listens at a port that was just given back
-    let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let held = HeldPort::new();
+    let place = held.address();
     home.file(
         ".config/coroner/config.toml",
         &format!("[telemetry]\nendpoint = \"http://{place}/path-sesame\"\n"),

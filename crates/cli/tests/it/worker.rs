@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -126,6 +126,15 @@ impl Shared {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// How many ends workers have told of.
+    fn ended(&self) -> usize {
+        let said = self.said();
+        ["adopted", "rejected", "test_failed"]
+            .iter()
+            .map(|end| said.matches(&format!(": {end}")).count())
+            .sum()
+    }
+
     fn said(&self) -> String {
         std::fs::read_to_string(self.home.path().join("workers")).unwrap_or_default()
     }
@@ -145,7 +154,14 @@ fn workers_and_loops_that_are_killed_lose_nothing_and_test_nothing_twice() {
     let mut evolve = shared.evolve(&words).spawn().unwrap();
     let mut kills = 0;
     let output = loop {
-        std::thread::sleep(Duration::from_millis(900 + 150 * (kills % 5)));
+        // however long things take here, something gets its end between two kills, or is given the time for it
+        let (since, before) = (Instant::now(), shared.ended());
+        let least = Duration::from_millis(900 + 150 * (kills % 5));
+        while evolve.try_wait().unwrap().is_none()
+            && (since.elapsed() < least || (shared.ended() == before && since.elapsed() < least * 10))
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if evolve.try_wait().unwrap().is_some() {
             break evolve.wait_with_output().unwrap();
         }

@@ -245,7 +245,7 @@ async fn a_refusal_in_words_of_its_own_is_one() {
 
 #[tokio::test]
 async fn a_provider_that_says_nothing_or_stops_in_the_middle_runs_out_of_time() {
-    let limits = Limits { total: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits { total: Duration::from_secs(6), ..Limits::default() };
     let body = b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\": \"msg_1\", ".to_vec();
     let out_of_time = async |dialect: Dialect, act: Act| {
         let server = Server::playing([act]).await;
@@ -261,17 +261,19 @@ async fn a_provider_that_says_nothing_or_stops_in_the_middle_runs_out_of_time() 
         out_of_time(Dialect::OpenAi, Act::Stall(body.clone())),
     );
     for detail in [a, b] {
-        assert_eq!(detail, "no whole answer in 2 s: the model had said nothing yet");
+        assert_eq!(detail, "no whole answer in 6 s: the model had said nothing yet");
     }
     for detail in [c, d] {
-        assert_eq!(detail, "no whole answer in 2 s: it had come as far as 16 bytes");
+        assert_eq!(detail, "no whole answer in 6 s: it had come as far as 16 bytes");
     }
 }
 
 #[tokio::test]
 async fn nobody_there_is_told_as_such() {
-    // a port that was free a moment ago
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // a port that nobody is given while we have it, and where nobody listens
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = held.local_addr().unwrap().port();
     let limits = Limits { retries: 0, ..Limits::default() };
     for dialect in Dialect::BOTH {
         for (base, words) in [

@@ -1,5 +1,6 @@
 //! Chromium, driven as a person would use it; Debian's packages are `chromium` and `chromium-driver`.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,15 +48,23 @@ impl Browser {
             }
         }
         let profile = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
-            .stdout(Stdio::null())
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             // so that the browser can be ended with it, whatever becomes of the test
             .process_group(0)
             .spawn()
             .unwrap();
+        // it takes one that is free, and says which
+        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port: u16 = said
+            .find_map(|line| {
+                line.unwrap().split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
+            })
+            .unwrap();
+        // what it says later is nobody's to wait for
+        std::thread::spawn(move || said.for_each(drop));
         let arguments = [
             "--headless",
             "--no-sandbox",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Host, SCRIPT, asked, desk, desk_again, ids, json};
-use crate::rig::{Home, text, until};
+use super::{Host, SCRIPT, asked, desk, desk_at, ids, json};
+use crate::rig::{HeldPort, Home, text, until};
 
 /// The entries of a host's spool, the oldest first.
 fn entries(host: &Host) -> Vec<PathBuf> {
@@ -20,23 +20,20 @@ fn entries(host: &Host) -> Vec<PathBuf> {
 }
 
 /// So many failures that wait for a desk that is down.
-fn spooled(count: usize) -> (Home, String, Host) {
-    let home = Home::new();
-    let down = desk(&home);
-    let url = down.url().to_owned();
-    drop(down);
-    let host = Host::reporting_to(&url);
+fn spooled(count: usize) -> (Home, HeldPort, Host) {
+    let (home, place) = (Home::new(), HeldPort::new());
+    let host = Host::reporting_to_place(&place);
     for number in 0..count {
         host.run(&["--id", &format!("w{number:03}")], SCRIPT);
     }
     assert_eq!(entries(&host).len(), count);
-    (home, url, host)
+    (home, place, host)
 }
 
 #[test]
 fn many_who_deliver_at_once_deliver_each_once() {
-    let (home, url, host) = spooled(24);
-    let desk = desk_again(&home, &url);
+    let (home, place, host) = spooled(24);
+    let desk = desk_at(&home, &place);
     let start = || host.coroner(&["report", "deliver"]).stdout(Stdio::piped()).spawn().unwrap();
     let all: Vec<_> = (0..4).map(|_| start()).collect();
     let mut delivered = 0;
@@ -53,13 +50,13 @@ fn many_who_deliver_at_once_deliver_each_once() {
 
 #[test]
 fn whoever_is_killed_while_delivering_each_arrives_once() {
-    let (home, url, host) = spooled(12);
-    let desk = desk_again(&home, &url);
+    let (home, place, host) = spooled(12);
+    let desk = desk_at(&home, &place);
     let mut pause = 0;
     while !entries(&host).is_empty() {
         let mut process = host.coroner(&["report", "deliver"]).stdout(Stdio::null()).spawn().unwrap();
-        // a little later each time: at whatever it is
-        std::thread::sleep(Duration::from_millis(10 + pause % 60));
+        // a little later each time: at whatever it is, and however long that takes here
+        std::thread::sleep(Duration::from_millis(10 + pause % 60 + pause / 60 * 20));
         pause += 3;
         _ = process.kill();
         process.wait().unwrap();
@@ -103,7 +100,7 @@ fn a_hundred_runs_at_once_are_a_hundred_at_the_desk() {
 
 #[test]
 fn a_run_whose_watcher_was_killed_arrives_as_lost_with_what_it_printed() {
-    let (home, url, host) = spooled(0);
+    let (home, place, host) = spooled(0);
     let mut watcher =
         host.coroner(&["run", "--id", "gone", "--", "sh", "-c", "echo begun; echo $$ >pid; sleep 600"]);
     let mut watcher = watcher.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -111,7 +108,7 @@ fn a_run_whose_watcher_was_killed_arrives_as_lost_with_what_it_printed() {
     until("it has begun", || pid.exists());
     let busy = host.waiting();
     assert!(busy.len() == 1 && busy[0]["busy"] == true && busy[0]["ended_at"].is_null(), "{busy:?}");
-    let desk = desk_again(&home, &url);
+    let desk = desk_at(&home, &place);
     assert_eq!(host.deliver(&[]).1, "0 reports delivered\n", "it still runs");
     // what was printed is on disk a moment later
     until("its log is on disk", || {
@@ -139,7 +136,7 @@ fn a_run_whose_watcher_was_killed_arrives_as_lost_with_what_it_printed() {
 
 #[test]
 fn what_is_damaged_on_disk_is_mended_or_kept_aside() {
-    let (home, url, host) = spooled(5);
+    let (home, place, host) = spooled(5);
     let all = entries(&host);
     let cut = |path: PathBuf, by: u64| {
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -154,7 +151,7 @@ fn what_is_damaged_on_disk_is_mended_or_kept_aside() {
     cut(all[3].join("run.json"), u64::MAX);
     // somebody was killed between writing and renaming
     std::fs::rename(all[4].join("end.json"), all[4].join("end.new")).unwrap();
-    let desk = desk_again(&home, &url);
+    let desk = desk_at(&home, &place);
     let (status, said) = host.deliver(&[]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("2 reports delivered"), "{said}");
@@ -171,8 +168,8 @@ fn what_is_damaged_on_disk_is_mended_or_kept_aside() {
 
 #[test]
 fn a_spool_that_is_full_keeps_what_is_older_and_says_what_it_gives_up() {
-    let (home, url, _) = spooled(0);
-    let host = Host::reporting_to(&url).with("CORONER_REPORT_SPOOL_LIMIT", "9K");
+    let (home, place, _) = spooled(0);
+    let host = Host::reporting_to_place(&place).with("CORONER_REPORT_SPOOL_LIMIT", "9K");
     let noise = "head -c 3000 /dev/urandom | od -An -tx1; exit 1";
     let said: Vec<String> =
         (0..12).map(|n| text(&host.run(&["--id", &format!("f{n:02}")], noise).stderr)).collect();
@@ -188,7 +185,7 @@ fn a_spool_that_is_full_keeps_what_is_older_and_says_what_it_gives_up() {
     );
     let used: u64 = host.waiting().iter().map(|it| it["bytes"].as_u64().unwrap()).sum();
     assert!(used <= 9 << 10, "{used}");
-    let desk = desk_again(&home, &url);
+    let desk = desk_at(&home, &place);
     assert_eq!(host.deliver(&[]).0, Some(0));
     let all = ids(&desk);
     assert!(all.len() >= 2 && all[0] == "f00" && all.len() < 12, "{all:?}");
