@@ -13,12 +13,12 @@ use crate::logs::LogFolder;
 /// Where the emulator listens, on this machine only.
 const ENDPOINT: &str = "CORONER_TEST_DYNAMODB";
 
-pub(super) fn config() -> Option<SdkConfig> {
+pub(crate) fn config() -> Option<SdkConfig> {
     let endpoint = std::env::var(ENDPOINT).ok().filter(|it| !it.is_empty())?;
     Some(emulator(&endpoint))
 }
 
-pub(super) async fn backend(case: &str) -> Option<(Arc<Dynamo>, LogFolder, TempDir)> {
+pub(crate) async fn backend(case: &str) -> Option<(Arc<Dynamo>, LogFolder, TempDir)> {
     let Some(config) = config() else {
         println!("skipped: on_dynamodb::{case}: {ENDPOINT} is not set: scripts/test starts an emulator");
         return None;

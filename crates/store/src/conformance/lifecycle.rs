@@ -223,6 +223,31 @@ pub(crate) async fn saving_twice_counts_once(store: &Store) {
     assert!(store.save_diagnoses(vec![]).await.unwrap().is_empty());
 }
 
+pub(crate) async fn saved_at_the_same_moment_are_one(store: &Store) {
+    let log = log_of(store, b"Killed\n").await;
+    let save = |id: &'static str, signature, log| {
+        let failure = saved(Some(id), 0, diagnosis(signature, "It was killed."), log);
+        async move { store.save_diagnoses(vec![failure]).await.unwrap().remove(0) }
+    };
+    for (id, log) in [("with-a-log", Some(log)), ("without", None)] {
+        let one = || save(id, "v1:a", log.clone());
+        let kept = tokio::join!(one(), one(), one(), one());
+        let kept = [kept.0, kept.1, kept.2, kept.3];
+        assert!(kept.iter().all(|it| it.id.to_string() == id), "{kept:?}");
+        assert_eq!(kept.iter().filter(|it| !it.replaced).count(), 1, "{kept:?}");
+    }
+    // other contents under one id are other attempts
+    let other = |signature| save("other", signature, None);
+    let kept = tokio::join!(other("v1:a"), other("v1:b"), other("v1:c"));
+    let mut ids = [kept.0, kept.1, kept.2].map(|it| it.id.to_string());
+    ids.sort();
+    assert_eq!(ids, ["other", "other~2", "other~3"]);
+    assert_eq!(store.totals().await.unwrap().total, 5);
+    for (signature, count) in [("v1:a", 3), ("v1:b", 1), ("v1:c", 1)] {
+        assert_eq!(store.signature_stats(signature).await.unwrap().unwrap().count, count, "{signature}");
+    }
+}
+
 pub(crate) async fn saved_are_all_or_none(store: &Store) {
     let batch = vec![
         saved(Some("good"), 0, diagnosis("v1:a", "a"), None),

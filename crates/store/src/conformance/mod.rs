@@ -2,12 +2,12 @@
 //! the simplest thing that can pass them (`memory`), which keeps them honest; the next backend joins the table below.
 
 mod alerts;
-mod candidates;
+pub(crate) mod candidates;
 mod copying;
 mod costs;
 mod desk;
 #[cfg(feature = "aws")]
-mod dynamo;
+pub(crate) mod dynamo;
 #[cfg(feature = "aws")]
 mod dynamo_costs;
 #[cfg(feature = "aws")]
@@ -84,7 +84,7 @@ suite! {
     lifecycle:
         what_has_begun_runs a_start_that_is_said_again_is_one every_end_is_kept it_ends_once what_was_lost_can_still_end
         the_same_id_is_another_attempt found_by_what_people_type a_diagnosis_can_be_replaced
-        saving_twice_counts_once saved_are_all_or_none recorded_are_all_or_none a_dropped_guard_closes;
+        saving_twice_counts_once saved_at_the_same_moment_are_one saved_are_all_or_none recorded_are_all_or_none a_dropped_guard_closes;
     listing:
         pages_hold_each_once filters_agree_with_reading_everything words_are_found cursors_are_checked
         json_is_the_contracts;

@@ -51,7 +51,7 @@ impl Dynamo {
         let Some(signature) = row.signature() else { return Ok(None) };
         let Some(group) = self.standing(signature).await? else { return Ok(None) };
         let began = moment(row.key).as_millisecond();
-        let told = self.table.query(Ask::table(format!("VC#{}", row.number))).await?;
+        let told = self.table.query(Ask::table(told_partition(row.number))).await?;
         let ended = row.ended_at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Ok(Some(AlertFailure {
             experiment: row.experiment(),
@@ -117,14 +117,11 @@ impl Dynamo {
             }
         }
     }
+}
 
-    /// Events of an experiment that goes, and who has counted it.
-    pub(super) async fn forget_alerts(&self, number_of: u64) -> Result<(), Error> {
-        for item in self.table.query(Ask::table(format!("VC#{number_of}"))).await? {
-            self.table.delete(format!("VC#{number_of}"), text(&item, "sk").unwrap_or_default()).await?;
-        }
-        Ok(())
-    }
+/// Who has counted a failure.
+pub(super) fn told_partition(number: u64) -> String {
+    format!("VC#{number}")
 }
 
 #[async_trait]
@@ -167,7 +164,7 @@ impl AlertBackend for Dynamo {
             plan.delete(key("V", format!("{id:020}")), When::Always);
         }
         for (number, channel) in &step.counted {
-            plan.put(key(format!("VC#{number}"), channel), Item::new(), When::Always);
+            plan.put(key(told_partition(*number), channel), Item::new(), When::Always);
         }
         for message in &step.messages {
             self.add_message(&mut plan, message).await?;

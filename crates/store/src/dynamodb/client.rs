@@ -79,6 +79,11 @@ pub(super) fn number<T: std::str::FromStr>(item: &Item, name: &str) -> Option<T>
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
+/// The key of an item that was read.
+pub(super) fn key_in(item: &Item) -> Option<Key> {
+    Some((text(item, "pk")?.to_owned(), text(item, "sk")?.to_owned()))
+}
+
 /// One query, read as far as it is wanted.
 pub(super) struct Ask<'a> {
     pub(super) index: Option<&'a str>,
@@ -189,8 +194,7 @@ impl Table {
                 let answer = sent.map_err(|e| self.told(&e))?;
                 self.count(answer.consumed_capacity());
                 for item in answer.responses.unwrap_or_default().into_values().flatten() {
-                    let key = (text(&item, "pk").unwrap_or_default(), text(&item, "sk").unwrap_or_default());
-                    found.insert((key.0.to_owned(), key.1.to_owned()), item);
+                    found.extend(key_in(&item).map(|key| (key, item)));
                 }
                 left = answer
                     .unprocessed_keys

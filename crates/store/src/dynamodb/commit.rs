@@ -10,7 +10,7 @@ use super::cause::{Cause, Decided, cause_key};
 use super::client::{Item, Key, Refused, number, s};
 use super::logs::NotKept;
 use super::plan::{self, Plan, When, key};
-use super::row::{Over, Row, moment};
+use super::row::{Over, Row, key_of, moment};
 use super::{Dynamo, alerts, happenings, logs};
 use crate::logs::Kept;
 use crate::similarity;
@@ -37,6 +37,8 @@ pub(super) struct Turn {
     happened: Option<i64>,
     /// The object that its log was made. One that no try uses is a stray of the bucket, which a clean-up removes.
     object: Option<Result<String, NotKept>>,
+    /// The bytes of the log that it removed, if it took it from the last that had it.
+    pub(super) freed: Option<u64>,
 }
 
 /// How a diagnosis joins its cause.
@@ -60,6 +62,9 @@ impl Dynamo {
         let had = old.and_then(|row| row.log.as_ref());
         let changed_log = after.as_ref().and_then(|row| row.log.clone());
         let mut changed_log = changed_log.filter(|has| had.is_none_or(|had| had.id != has.id));
+        let has = after.as_ref().and_then(|row| row.log.as_ref());
+        let lost_log = had.filter(|had| has.is_none_or(|has| has.id != had.id));
+        let lost_log = lost_log.map(|log| (log.id.as_str(), key(format!("B#{}", log.id), "-")));
 
         let mut wanted: Vec<Key> = Vec::new();
         let given = after.as_ref().and_then(|row| {
@@ -70,6 +75,7 @@ impl Dynamo {
             wanted.extend([place.clone(), alerts::memory_key()]);
         }
         wanted.extend(changed_log.as_ref().map(|log| key(format!("B#{}", log.id), "-")));
+        wanted.extend(lost_log.iter().map(|(_, place)| place.clone()));
         let found = self.table.get_all(&wanted).await?;
 
         if let (Some(log), Some((kept, _)), Some(row)) = (&changed_log, with.log, &mut after) {
@@ -101,9 +107,12 @@ impl Dynamo {
             let object = turn.object.as_ref().and_then(|it| it.as_deref().ok());
             logs::refer(&mut plan, found.get(&place), place, kept, at, self.shard, object);
         }
-        let has = after.as_ref().and_then(|row| row.log.as_ref());
-        if let Some(log) = had.filter(|had| has.is_none_or(|has| has.id != had.id)) {
-            plan.add(key(format!("B#{}", log.id), "-"), "refs", -1);
+        let mut gone_log = None;
+        if let Some((id, place)) = lost_log
+            && let Some(known) = found.get(&place)
+            && logs::release(&mut plan, known, place, self.shard)
+        {
+            gone_log = Some((id, known));
         }
         let what = after.as_ref().and_then(|row| happened(old, row));
         if let (Some(what), Some(row)) = (what, &after) {
@@ -120,15 +129,55 @@ impl Dynamo {
         if let Some(row) = &after {
             self.add_words(old, row).await?;
         }
-        self.table.transact(plan.items(&self.table.name)?).await?;
+        match self.table.transact(plan.items(&self.table.name)?).await {
+            Err(Refused::Told(_)) if self.was_written(before, after.as_ref()).await => {}
+            done => done?,
+        }
+        // from here on it is written, whatever else fails
         if what.is_some() {
             turn.happened = None;
         }
+        if let Some((id, known)) = gone_log {
+            turn.freed = Some(logs::stored(known));
+            self.drop_large(id, known).await;
+        }
         if let Some(old) = old {
-            self.remove_words(old, after.as_ref()).await?;
+            // one too many does no harm
+            _ = self.remove_words(old, after.as_ref()).await;
+        }
+        if let Some(row) = after.as_ref().filter(|row| given.is_some() && row.over.is_some()) {
+            _ = self.look_again(row).await;
         }
         self.place_again(old, after.as_ref(), joined).await;
         Ok(after)
+    }
+
+    /// A transaction of which no answer came may have been made all the same: then the experiment is what it was to be.
+    async fn was_written(&self, before: Option<&(Row, u64)>, after: Option<&Row>) -> bool {
+        let Some(row) = after.or(before.map(|(row, _)| row)) else { return false };
+        let (place, version) = (key_of(row.number), before.map_or(0, |(_, version)| *version) + 1);
+        let Ok(found) = self.table.get(place.0, place.1).await else { return false };
+        match (found, after) {
+            (found, None) => found.is_none(),
+            (Some(found), Some(row)) => {
+                row.item(&self.table.name, version).is_ok_and(|wanted| wanted == found)
+            }
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// A correction that was taken back between reading it and writing this is taken from this too: whoever took it back has
+    /// not seen this.
+    async fn look_again(&self, row: &Row) -> Result<(), Error> {
+        let cause = match row.original() {
+            Some(diagnosis) => self.cause(&diagnosis.signature).await?,
+            None => return Ok(()),
+        };
+        let in_force = cause.and_then(|cause| cause.decided.in_force).map(|it| it.id);
+        if in_force != row.over.as_ref().map(|over| over.correction) {
+            Box::pin(self.judged_again(row)).await?;
+        }
+        Ok(())
     }
 
     /// Groups that a change moves stand where they belong again. Whoever dies before that leaves a group a little out of its
@@ -253,7 +302,7 @@ impl Dynamo {
         let now = self.table.add(&key("#", "number"), &[("value", 1), ("happened", 1)]).await?;
         Ok((
             number(&now, "value").unwrap_or_default(),
-            Turn { happened: number(&now, "happened"), object: None },
+            Turn { happened: number(&now, "happened"), ..Turn::default() },
         ))
     }
 

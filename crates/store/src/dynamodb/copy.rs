@@ -247,9 +247,9 @@ impl Dynamo {
     async fn whole_of(&self, row: &Row) -> Result<Whole, Error> {
         let number_of = row.number;
         let (parts, votes, told) = try_join3(
-            self.table.query(Ask::table(format!("D#{number_of}"))),
+            self.table.query(Ask::table(lab::code_partition(number_of))),
             self.table.query(Ask::table(corrections::votes_partition(number_of))),
-            self.table.query(Ask::table(format!("VC#{number_of}"))),
+            self.table.query(Ask::table(alerts::told_partition(number_of))),
         )
         .await?;
         let code = match parts.is_empty() {
@@ -292,7 +292,8 @@ impl Dynamo {
             self.write(plan).await?;
         }
         for channel in &it.told {
-            let item = [("pk".to_owned(), s(format!("VC#{}", row.number))), ("sk".to_owned(), s(channel))];
+            let item =
+                [("pk".to_owned(), s(alerts::told_partition(row.number))), ("sk".to_owned(), s(channel))];
             self.table.put(Item::from(item)).await?;
         }
         self.add_words(None, &row).await?;

@@ -230,13 +230,4 @@ impl Dynamo {
         }
         Ok(votes)
     }
-
-    /// Votes on an experiment that goes.
-    pub(super) async fn forget_votes(&self, number_of: u64) -> Result<(), Error> {
-        let partition = votes_partition(number_of);
-        for item in self.table.query(Ask::table(&partition)).await? {
-            self.table.delete(&partition, text(&item, "sk").unwrap_or_default()).await?;
-        }
-        Ok(())
-    }
 }

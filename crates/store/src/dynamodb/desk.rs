@@ -225,9 +225,7 @@ impl DeskBackend for Dynamo {
 
     async fn keep_source(&self, id: &ExperimentId, code: &[u8]) -> Result<(), Error> {
         let number = self.row_of(id).await?.0.number;
-        // an earlier one may have had more parts
-        self.forget_code(number).await?;
-        self.keep_code(number, code).await
+        self.replace_code(number, code).await
     }
 
     async fn spent_within(&self, from: Date, to: Date) -> Result<Spent, Error> {

@@ -1,12 +1,16 @@
 //! The life of an experiment's item: begun, ended, diagnosed, removed; each step is one transaction with all counters.
 
 use coroner_diagnosis::Diagnosis;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::Dynamo;
-use super::client::{Ask, Key, Refused, number, text};
+use super::alerts::told_partition;
+use super::client::{Ask, Key, Refused, key_in, number, text};
 use super::commit::{Turn, With};
-use super::plan::Plan;
+use super::corrections::votes_partition;
+use super::lab::{AT_ONCE, code_partition};
+use super::plan::{Plan, When};
 use super::row::{LogRef, Row, key_of};
 use crate::logs::{Kept, Log};
 use crate::{
@@ -107,7 +111,7 @@ impl Dynamo {
         done
     }
 
-    async fn mutated(
+    pub(super) async fn mutated(
         &self,
         id: &ExperimentId,
         to: impl Fn(&Row) -> Result<Row, Error>,
@@ -123,6 +127,29 @@ impl Dynamo {
                 Ok(Some(after)) => return Ok((before.0, after)),
                 Ok(None) | Err(Refused::Condition) => {}
                 Err(Refused::Told(error)) => return Err(error),
+            }
+        }
+        Err(self.failed(TableTrouble::Throttled))
+    }
+
+    /// Puts another in the place of one that was read, or nothing; false if somebody has changed that one meanwhile.
+    async fn replaced(
+        &self,
+        before: &(Row, u64),
+        after: Option<Row>,
+        plan: Plan,
+        turn: &mut Turn,
+    ) -> Result<bool, Error> {
+        for _ in 0..TRIES {
+            let with = With { plan: plan.clone(), log: None };
+            match self.commit(Some(before), after.clone(), with, turn).await {
+                Ok(_) => return Ok(true),
+                Err(Refused::Condition) => {}
+                Err(Refused::Told(error)) => return Err(error),
+            }
+            // or has only begun to refer to its log, or ceased to
+            if self.row(before.0.number).await?.is_none_or(|(_, version)| version != before.1) {
+                return Ok(false);
             }
         }
         Err(self.failed(TableTrouble::Throttled))
@@ -159,9 +186,7 @@ impl Dynamo {
             row.tested.iter().for_each(|it| super::lab::refused(&mut plan, it));
             With { plan, log: None }
         };
-        let (before, after) = self.mutate(id, to, rules, log.map(|kept| (kept, outcome.ended_at))).await?;
-        self.drop_log_of(&before, Some(&after)).await?;
-        Ok(())
+        self.mutate(id, to, rules, log.map(|kept| (kept, outcome.ended_at))).await.map(drop)
     }
 
     /// What is large, and goes into no bucket, is made a file of the folder first; if that fails, the experiment does without
@@ -216,9 +241,7 @@ impl Dynamo {
             // somebody has changed it since: it is his
             if now.0 == after {
                 let mut turn = Turn::default();
-                if self.commit(Some(&now), before.clone(), With::default(), &mut turn).await.is_ok() {
-                    let _ = self.drop_log_of(&after, before.as_ref()).await;
-                }
+                _ = self.replaced(&now, before, Plan::default(), &mut turn).await;
                 self.pass(turn).await;
             }
         }
@@ -259,15 +282,41 @@ impl Dynamo {
 
     /// The same id and the same log, or, where there is no log, the same signature, is the same failure, looked at again.
     async fn save_one(&self, failure: SavedFailure) -> Result<(Option<Row>, Row, Diagnosis), Error> {
-        if let Some(name) = &failure.id
-            && let Some(id) = self.same_failure(name, &failure).await?
-        {
-            let to = |row: &Row| Ok(row.clone().judged(failure.diagnosis.clone()));
-            let (before, after) = self.mutate(&id, to, |_, _| With::default(), None).await?;
-            return Ok((Some(before), after, failure.diagnosis));
+        let mut turn = None;
+        let done = self.saved_one(&failure, &mut turn).await;
+        if let Some((_, turn)) = turn {
+            self.pass(turn).await;
         }
+        let (before, after) = done?;
+        Ok((before, after, failure.diagnosis))
+    }
+
+    async fn saved_one(
+        &self,
+        failure: &SavedFailure,
+        turn: &mut Option<(u64, Turn)>,
+    ) -> Result<(Option<Row>, Row), Error> {
+        let name = ExperimentId::name_for(failure.id.clone())?;
         let (log, note) = self.adopted(failure.log.as_ref());
-        let make = |number, name, attempt| {
+        for _ in 0..TRIES {
+            // a name that was just made is nobody else's
+            let (same, newest) = match &failure.id {
+                Some(_) => self.same_failure(&name, failure).await?,
+                None => (None, 0),
+            };
+            if let Some(id) = same {
+                let to = |row: &Row| Ok(row.clone().judged(failure.diagnosis.clone()));
+                match self.mutate(&id, to, |_, _| With::default(), None).await {
+                    Ok((before, after)) => return Ok((Some(before), after)),
+                    // removed meanwhile
+                    Err(Error::NotFound { .. }) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let (number, turn) = match turn {
+                Some(taken) => taken,
+                None => turn.insert(self.next_number().await?),
+            };
             let new = NewExperiment {
                 id: None,
                 experiment_type: failure.experiment_type.clone(),
@@ -276,24 +325,35 @@ impl Dynamo {
                 owner: crate::Owner::this_process(),
                 started_at: failure.at,
             };
-            Row {
+            // the one behind those that were looked at: if there is another by now, it may be the same failure
+            let row = Row {
                 owner: None,
                 status: Status::Failed,
                 exit: failure.exit.clone(),
                 reason: failure.reason.clone(),
                 log: log.map(LogRef::of),
                 log_note: note.clone(),
-                ..Row::new(number, name, attempt, new)
+                ..Row::new(*number, name.clone(), newest + 1, new)
             }
-            .judged(failure.diagnosis.clone())
-        };
-        let with = |_: &Row| With { log: log.map(|kept| (kept, failure.at)), ..With::default() };
-        let row = self.insert(failure.id.clone(), make, with).await?;
-        Ok((None, row, failure.diagnosis))
+            .judged(failure.diagnosis.clone());
+            let with = With { log: log.map(|kept| (kept, failure.at)), ..With::default() };
+            match self.commit(None, Some(row), with, turn).await {
+                Ok(Some(row)) => return Ok((None, row)),
+                Ok(None) | Err(Refused::Condition) => {}
+                Err(Refused::Told(error)) => return Err(error),
+            }
+        }
+        Err(self.failed(TableTrouble::Throttled))
     }
 
-    async fn same_failure(&self, name: &str, failure: &SavedFailure) -> Result<Option<ExperimentId>, Error> {
+    /// The attempt of a name that is this failure; and the newest of the name.
+    async fn same_failure(
+        &self,
+        name: &str,
+        failure: &SavedFailure,
+    ) -> Result<(Option<ExperimentId>, u32), Error> {
         let attempts = self.table.query(Ask::table(format!("N#{name}")).newest(ATTEMPTS)).await?;
+        let newest = attempts.first().and_then(|item| text(item, "sk")?.parse().ok()).unwrap_or_default();
         let keys: Vec<_> = attempts.iter().filter_map(|item| number(item, "number")).map(key_of).collect();
         let log = failure.log.as_ref().and_then(Log::facts).map(|facts| facts.id);
         let (mut signature, cause) = (failure.diagnosis.signature.clone(), &failure.diagnosis.root_cause);
@@ -313,7 +373,7 @@ impl Dynamo {
             };
             row.status != Status::Running && alike
         });
-        Ok(same.map(|row| row.id()))
+        Ok((same.map(|row| row.id()), newest))
     }
 
     /// Those of these that there are, in no order.
@@ -322,18 +382,19 @@ impl Dynamo {
     }
 
     /// Removes an experiment with all that belongs to it. Not if somebody changed it meanwhile.
-    pub(super) async fn removed(&self, row: (Row, u64)) -> Result<bool, Error> {
-        let mut plan = Plan::default();
+    pub(super) async fn removed(&self, row: (Row, u64), turn: &mut Turn) -> Result<bool, Error> {
+        let (mut plan, number) = (Plan::default(), row.0.number);
         super::lab::forget(&mut plan, &row.0);
-        match self.commit(Some(&row), None, With { plan, log: None }, &mut Turn::default()).await {
-            Ok(_) => {}
-            Err(Refused::Condition) => return Ok(false),
-            Err(Refused::Told(error)) => return Err(error),
+        let belongings = [code_partition(number), votes_partition(number), told_partition(number)];
+        let found = try_join_all(belongings.into_iter().map(|it| self.table.query(Ask::table(it)))).await?;
+        let mut keys: Vec<_> = found.iter().flatten().filter_map(key_in).collect();
+        // some of them at once, since they may be parts of a code; hardly ever are there more
+        let beyond = keys.split_off(keys.len().min(AT_ONCE));
+        keys.into_iter().for_each(|key| plan.delete(key, When::Always));
+        if !self.replaced(&row, None, plan, turn).await? {
+            return Ok(false);
         }
-        for part in self.table.query(Ask::table(format!("D#{}", row.0.number))).await? {
-            self.table.delete(format!("D#{}", row.0.number), text(&part, "sk").unwrap_or_default()).await?;
-        }
-        self.forget_votes(row.0.number).await?;
+        self.table.write_all(Vec::new(), beyond).await?;
         Ok(true)
     }
 }

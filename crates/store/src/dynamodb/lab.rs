@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::client::{Ask, Item, Key, Refused, n, number, s, text};
+use super::client::{Ask, Item, Key, Refused, key_in, n, number, s, text};
 use super::commit::With;
 use super::plan::{Plan, When, alone, bounded, key};
 use super::row::{Named, Row, Tested, key_of, name_key, nanodollars};
@@ -22,6 +22,8 @@ use crate::{
 const LEVEL: i32 = 6;
 /// A code that is larger, compressed, stands in several items.
 const PART: usize = 256 * 1024;
+/// So many of its parts go in one step, which takes 4 MB.
+pub(super) const AT_ONCE: usize = 8;
 /// So many children of a candidate are named.
 const CHILDREN: usize = 20;
 /// Others may begin the same code at the same moment.
@@ -74,6 +76,20 @@ fn run_of(item: &Item) -> Result<Run, Error> {
     })
 }
 
+/// The parts of a code as items.
+fn code_parts(number: u64, code: &[u8]) -> Result<Vec<Item>, Error> {
+    let packed = zstd::encode_all(code, LEVEL)
+        .map_err(|e| Error::Code { id: number.to_string(), detail: e.to_string() })?;
+    let parts = packed.chunks(PART).enumerate().map(|(part, bytes)| {
+        Item::from([
+            ("pk".to_owned(), s(code_partition(number))),
+            ("sk".to_owned(), s(format!("{part:04}"))),
+            ("data".to_owned(), AttributeValue::B(bytes.to_vec().into())),
+        ])
+    });
+    Ok(parts.collect())
+}
+
 /// A code from all its parts.
 pub(super) fn unpacked(parts: &[Item]) -> std::io::Result<Vec<u8>> {
     let data = parts.iter().filter_map(|part| part.get("data")?.as_b().ok());
@@ -104,6 +120,11 @@ pub(super) fn end(
         it.refused_by = rules.into_iter().collect();
     }
     Ok(())
+}
+
+/// Where a candidate's code stands.
+pub(super) fn code_partition(number: u64) -> String {
+    format!("D#{number}")
 }
 
 pub(super) fn code_key(run: u64, hash: &str) -> Key {
@@ -174,24 +195,36 @@ impl Dynamo {
     }
 
     pub(super) async fn keep_code(&self, number: u64, code: &[u8]) -> Result<(), Error> {
-        let packed = zstd::encode_all(code, LEVEL)
-            .map_err(|e| Error::Code { id: number.to_string(), detail: e.to_string() })?;
-        for (part, bytes) in packed.chunks(PART).enumerate() {
-            let item = Item::from([
-                ("pk".to_owned(), s(format!("D#{number}"))),
-                ("sk".to_owned(), s(format!("{part:04}"))),
-                ("data".to_owned(), AttributeValue::B(bytes.to_vec().into())),
-            ]);
+        for item in code_parts(number, code)? {
             self.table.put(item).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn forget_code(&self, number: u64) -> Result<(), Error> {
-        for part in self.table.query(Ask::table(format!("D#{number}"))).await? {
-            self.table.delete(format!("D#{number}"), text(&part, "sk").unwrap_or_default()).await?;
+    /// Puts a code in the place of one that is there, which may have more parts: in one step, unless it is very large.
+    pub(super) async fn replace_code(&self, number: u64, code: &[u8]) -> Result<(), Error> {
+        let parts = code_parts(number, code)?;
+        let before = self.table.query(Ask::table(code_partition(number))).await?;
+        let mut surplus: Vec<_> = before.iter().filter_map(key_in).skip(parts.len()).collect();
+        if parts.len() > AT_ONCE {
+            for part in parts {
+                self.table.put(part).await?;
+            }
+        } else {
+            let mut plan = Plan::default();
+            for part in parts {
+                let key = key_in(&part).unwrap_or_default();
+                plan.put(key, part, When::Always);
+            }
+            surplus.drain(..surplus.len().min(AT_ONCE)).for_each(|key| plan.delete(key, When::Always));
+            self.write(plan).await?;
         }
-        Ok(())
+        self.table.write_all(Vec::new(), surplus).await
+    }
+
+    pub(super) async fn forget_code(&self, number: u64) -> Result<(), Error> {
+        let parts = self.table.query(Ask::table(code_partition(number))).await?;
+        self.table.write_all(Vec::new(), parts.iter().filter_map(key_in).collect()).await
     }
 
     /// Without parents that are not kept any more.
@@ -304,7 +337,10 @@ impl Dynamo {
                 // another was quicker, with the same code or the same name
                 Err(Refused::Condition) => self.forget_code(number).await?,
                 Err(Refused::Told(error)) => {
-                    self.forget_code(number).await?;
+                    // a code too many does less harm than a candidate without one
+                    if let Ok(None) = self.row(number).await {
+                        self.forget_code(number).await?;
+                    }
                     return Err(error);
                 }
             }
@@ -425,7 +461,7 @@ impl LabBackend for Dynamo {
 
     async fn candidate_code(&self, id: &ExperimentId) -> Result<Vec<u8>, Error> {
         let (row, _) = self.row_of(id).await?;
-        let parts = self.table.query(Ask::table(format!("D#{}", row.number))).await?;
+        let parts = self.table.query(Ask::table(code_partition(row.number))).await?;
         if parts.is_empty() {
             return Err(Error::NotACandidate { id: id.to_string() });
         }

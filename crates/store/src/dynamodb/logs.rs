@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::Dynamo;
 use super::client::{Item, Key, Refused, n, number, s, text};
 use super::plan::{Plan, When, key, sums_partition};
-use super::row::{Row, SPREAD, hex};
+use super::row::{SPREAD, hex};
 use crate::logs::{Kept, LogData, StoredLog};
 use crate::{Error, LogId};
 
@@ -62,6 +62,29 @@ pub(super) fn refer(
     plan.put(place, item, When::Absent);
     let stored = i64::try_from(facts.stored_bytes).unwrap_or(i64::MAX);
     plan.add(key(sums_partition("", shard), "a"), "logs", stored);
+}
+
+/// One experiment less has this log; the last takes it along. Says whether this is the last.
+pub(super) fn release(plan: &mut Plan, known: &Item, place: Key, shard: u64) -> bool {
+    if number::<i64>(known, "refs").unwrap_or(0) > 1 {
+        plan.add(place.clone(), "refs", -1);
+        // of two that go at the same moment one is the last
+        plan.only_when(place, When::Above("refs", 1));
+        return false;
+    }
+    remove(plan, known, place, shard);
+    true
+}
+
+/// Unless somebody begins to refer to it.
+fn remove(plan: &mut Plan, known: &Item, place: Key, shard: u64) {
+    plan.delete(place, When::Is("refs", n(number::<i64>(known, "refs").unwrap_or(0))));
+    let stored = i64::try_from(stored(known)).unwrap_or(i64::MAX);
+    plan.add(key(sums_partition("", shard), "a"), "logs", -stored);
+}
+
+pub(super) fn stored(known: &Item) -> u64 {
+    number(known, "stored").unwrap_or_default()
 }
 
 /// What became of a log that could not be put into the bucket.
@@ -136,44 +159,35 @@ impl Dynamo {
         Ok(())
     }
 
-    /// The log that a row no longer has, if nobody has it any more; says how many bytes that freed.
-    pub(super) async fn drop_log_of(&self, before: &Row, after: Option<&Row>) -> Result<Option<u64>, Error> {
-        let has = after.and_then(Row::log_id);
-        match before.log_id().filter(|id| has != Some(*id)) {
-            Some(id) => self.drop_unused_log(id).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn drop_unused_log(&self, id: LogId) -> Result<Option<u64>, Error> {
-        let place = place(&id);
+    /// Removes a log that nobody has, if it is one; says how many bytes that freed. Whoever takes it from the last that has it
+    /// removes it in the same step: an earlier release did so after it, and a process that died in between left it.
+    pub(super) async fn drop_unused_log(&self, id: &str) -> Result<Option<u64>, Error> {
+        let place = key(format!("B#{id}"), "-");
         let Some(item) = self.table.get(&place.0, &place.1).await? else { return Ok(None) };
         if number::<i64>(&item, "refs").unwrap_or(0) > 0 {
             return Ok(None);
         }
-        let stored: u64 = number(&item, "stored").unwrap_or_default();
         let mut plan = Plan::default();
-        plan.delete(place, When::Is("refs", n(0)));
-        plan.add(
-            key(sums_partition("", self.shard), "a"),
-            "logs",
-            -i64::try_from(stored).unwrap_or(i64::MAX),
-        );
+        remove(&mut plan, &item, place, self.shard);
         match self.table.transact(plan.items(&self.table.name)?).await {
             Ok(()) => {}
             // somebody has begun to refer to it, or has removed it
             Err(Refused::Condition) => return Ok(None),
             Err(Refused::Told(error)) => return Err(error),
         }
-        if let Some(object) = text(&item, "object") {
-            // one that can't be removed now is a stray of the bucket
-            let _ = self.objects.remove(object).await;
+        self.drop_large(id, &item).await;
+        Ok(Some(stored(&item)))
+    }
+
+    /// What of a log that is gone stood elsewhere. What can't be removed now is a stray of the bucket or of the folder.
+    pub(super) async fn drop_large(&self, id: &str, item: &Item) {
+        let Some(id) = LogId::parse(id) else { return };
+        if let Some(object) = text(item, "object") {
+            _ = self.objects.remove(object).await;
             self.folder.forget_copy(&id);
         }
         if !item.contains_key("data") {
-            // one that can't be removed now is a stray of the folder
-            let _ = self.folder.remove(&id);
+            _ = self.folder.remove(&id);
         }
-        Ok(Some(stored))
     }
 }

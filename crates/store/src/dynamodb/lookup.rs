@@ -6,9 +6,9 @@ use futures_util::future::try_join_all;
 use jiff::civil::Date;
 
 use super::Dynamo;
-use super::client::{Ask, Key, Range, number, text};
-use super::plan::key;
-use super::row::{NANO, Row, SPREAD, name_key};
+use super::client::{Ask, Key, Range, Refused, number, text};
+use super::plan::{Plan, key};
+use super::row::{NANO, Row, SPREAD, name_key, nanodollars};
 use super::table::{self, SCHEMA};
 use super::words::Words;
 use crate::{Error, Health, Running, Spent, Status};
@@ -116,6 +116,22 @@ impl Dynamo {
             calls: number(&item, "calls").unwrap_or_default(),
             dollars: number::<i64>(&item, "nanodollars").unwrap_or_default() as f64 / NANO,
         }))
+    }
+
+    /// A transaction of one: if its answer is lost, the SDK asks again with the same token, and it is added only once.
+    pub(super) async fn add_spent(&self, day: Date, spent: Spent) -> Result<(), Error> {
+        let (place, mut plan) = (spending_key(day), Plan::default());
+        plan.add(place.clone(), "calls", i64::try_from(spent.calls).unwrap_or(i64::MAX));
+        plan.add(place, "nanodollars", nanodollars(spent.dollars));
+        let items = plan.items(&self.table.name)?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        match self.table.transact(items).await {
+            // it has no condition
+            Ok(()) | Err(Refused::Condition) => Ok(()),
+            Err(Refused::Told(error)) => Err(error),
+        }
     }
 
     pub(super) async fn how_it_is(&self, thorough: bool) -> Result<Health, Error> {

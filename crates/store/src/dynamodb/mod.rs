@@ -7,6 +7,8 @@ mod commit;
 mod copy;
 mod corrections;
 mod costs;
+#[cfg(test)]
+mod deaths;
 mod desk;
 mod experiments;
 mod groups;
@@ -249,11 +251,7 @@ impl Backend for Dynamo {
     }
 
     async fn record_spend(&self, day: Date, spent: Spent) -> Result<(), Error> {
-        let adds = [
-            ("calls", i64::try_from(spent.calls).unwrap_or(i64::MAX)),
-            ("nanodollars", row::nanodollars(spent.dollars)),
-        ];
-        self.table.add(&lookup::spending_key(day), &adds).await.map(drop)
+        self.add_spent(day, spent).await
     }
 
     async fn health(&self, thorough: bool) -> Result<Health, Error> {

@@ -48,6 +48,13 @@ fn of_state(state: &str) -> String {
 
 const TAKEN: &str = "OT";
 
+/// So that no delivery is another message again, for longer than its message is kept.
+fn once(new: &NewMessage) -> (Key, Item) {
+    let kept = i64::try_from(2 * KEPT.as_secs()).unwrap_or_default();
+    let item = Item::from([("ttl".to_owned(), n(new.at.as_second() + kept))]);
+    (key(format!("OD#{}", bounded(&new.delivery)), "-"), item)
+}
+
 impl Message {
     fn new(id: i64, new: &NewMessage) -> Self {
         let at = new.at.as_millisecond();
@@ -121,7 +128,8 @@ impl Dynamo {
         let id = i64::try_from(self.next("message").await?).unwrap_or(i64::MAX);
         let message = Message::new(id, new);
         plan.put(place(id), message.item(1)?, When::Absent);
-        plan.put(key(format!("OD#{}", bounded(&new.delivery)), "-"), Item::new(), When::Absent);
+        let (place, item) = once(new);
+        plan.put(place, item, When::Absent);
         Ok(())
     }
 
@@ -296,5 +304,24 @@ impl Dynamo {
             changed += u64::from(self.change_message(&message, version).await?);
         }
         Ok(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_remembered_longer_than_its_message_and_not_for_ever() {
+        let new = NewMessage {
+            delivery: "one".to_owned(),
+            channel: "ops".to_owned(),
+            incident: "1".to_owned(),
+            content: "{}".to_owned(),
+            at: Timestamp::from_second(1_760_667_000).unwrap(),
+        };
+        // it may wait as long as it is kept once it is settled
+        let longest = 1_760_667_000 + 2 * i64::try_from(KEPT.as_secs()).unwrap();
+        assert_eq!(number::<i64>(&once(&new).1, "ttl"), Some(longest));
     }
 }

@@ -18,6 +18,7 @@ pub(super) enum When {
     Always,
     Absent,
     Present,
+    Above(&'static str, i64),
     Is(&'static str, AttributeValue),
 }
 
@@ -125,6 +126,11 @@ impl Write {
             When::Always => None,
             When::Absent => Some("attribute_not_exists(pk)"),
             When::Present => Some("attribute_exists(pk)"),
+            When::Above(name, value) => {
+                names.push(("#w".to_owned(), name.to_owned()));
+                values.push((":w".to_owned(), n(value)));
+                Some("#w > :w")
+            }
             When::Is(name, value) => {
                 names.push(("#w".to_owned(), name.to_owned()));
                 values.push((":w".to_owned(), value));

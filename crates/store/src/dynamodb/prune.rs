@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Dynamo;
 use super::client::{Ask, Item, Range, n, number, s, text};
-use super::commit::With;
+use super::commit::{Turn, With};
 use super::logs::aged;
 use super::plan::{SHARDS, bounded, key, successes_of_command, sums_partition};
 use super::row::{Row, SPREAD, command_hash, first_key, hex, key_of};
@@ -96,15 +96,10 @@ impl Dynamo {
                 if row.0.status == Status::Running || is_held {
                     continue;
                 }
-                let gone = row.0.clone();
-                if !self.removed(row).await? {
-                    continue;
-                }
-                self.forget_alerts(gone.number).await?;
-                done.experiments += 1;
-                if let Some(bytes) = self.drop_log_of(&gone, None).await? {
-                    done.logs += 1;
-                    done.log_bytes += bytes;
+                let mut turn = Turn::default();
+                if self.removed(row, &mut turn).await? {
+                    done.experiments += 1;
+                    done.count_log(turn.freed);
                 }
             }
             if reached >= last || old.len() < STEP {
@@ -152,7 +147,11 @@ impl Dynamo {
                 items.iter().filter_map(|item| number(item, "number")).collect()
             }
         };
-        for row in self.in_order(&refs).await? {
+        let rows = self.in_order(&refs).await?;
+        if rows.is_empty() {
+            done.count_log(self.drop_unused_log(log).await?);
+        }
+        for row in rows {
             let to = |row: &Row| {
                 let mut row = row.clone();
                 if row.log.as_ref().is_some_and(|it| it.id == log) {
@@ -160,11 +159,11 @@ impl Dynamo {
                 }
                 Ok(row)
             };
-            let (before, after) = self.mutate(&row.id(), to, |_, _| With::default(), None).await?;
-            if let Some(bytes) = self.drop_log_of(&before, Some(&after)).await? {
-                done.logs += 1;
-                done.log_bytes += bytes;
-            }
+            let mut turn = Turn::default();
+            let taken = self.mutated(&row.id(), to, |_, _| With::default(), None, &mut turn).await;
+            done.count_log(turn.freed);
+            self.pass(turn).await;
+            taken?;
         }
         Ok(())
     }
@@ -266,6 +265,13 @@ impl Dynamo {
         let item = self.table.get(format!("B#{id}"), "-").await?;
         // what is in the table or the bucket was here before it got there
         Ok(item.is_none_or(|item| item.contains_key("data") || item.contains_key("object")))
+    }
+}
+
+impl Pruned {
+    fn count_log(&mut self, freed: Option<u64>) {
+        self.logs += u64::from(freed.is_some());
+        self.log_bytes += freed.unwrap_or_default();
     }
 }
 

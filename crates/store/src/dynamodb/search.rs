@@ -109,14 +109,14 @@ fn beginning(token: &str) -> String {
 }
 
 impl Dynamo {
-    fn entries(&self, row: &Row, words: &BTreeSet<String>) -> Vec<Item> {
-        let mut known = self.known.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > REMEMBERED {
-            known.clear();
-        }
-        let mut items = Vec::new();
+    /// What is written for these words; and what is known once it is written.
+    fn entries(&self, row: &Row, words: &BTreeSet<String>) -> (Vec<Item>, Vec<String>) {
+        let known = self.known.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut items, mut new) = (Vec::new(), Vec::new());
         // no word has a space in it
-        if !row.kind.is_empty() && known.insert(format!("the type {}", row.kind)) {
+        let kind = format!("the type {}", row.kind);
+        if !row.kind.is_empty() && !known.contains(&kind) {
+            new.push(kind);
             items.push(Item::from([
                 ("pk".to_owned(), s(TYPES)),
                 ("sk".to_owned(), s(bounded(&row.kind))),
@@ -129,11 +129,12 @@ impl Dynamo {
                 ("sk".to_owned(), s(placed(row))),
                 ("number".to_owned(), n(row.number)),
             ]));
-            if known.insert(word.clone()) {
+            if !known.contains(word) {
+                new.push(word.clone());
                 items.push(Item::from([("pk".to_owned(), s(beginning(word))), ("sk".to_owned(), s(word))]));
             }
         }
-        items
+        (items, new)
     }
 
     /// Before a change: the words that are new.
@@ -143,7 +144,14 @@ impl Dynamo {
             let had = words_of(before);
             words.retain(|word| !had.contains(word));
         }
-        self.table.write_all(self.entries(after, &words), Vec::new()).await
+        let (items, new) = self.entries(after, &words);
+        self.table.write_all(items, Vec::new()).await?;
+        let mut known = self.known.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > REMEMBERED {
+            known.clear();
+        }
+        known.extend(new);
+        Ok(())
     }
 
     /// After a change: the words that are gone.
