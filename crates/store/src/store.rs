@@ -76,7 +76,7 @@ impl Store {
     // ---- an experiment's life ----
 
     /// Records that an experiment starts. It is durable when this returns, so that it has an end even if we have none. If the
-    /// newest attempt of its id was begun by the same [`Owner`] with a key, it is that one: whoever did not hear the answer
+    /// newest attempt of its id was begun by the same [`Owner`](crate::Owner) with a key, it is that one: whoever did not hear the answer
     /// says it again, perhaps while the first is still being written.
     pub async fn begin(&self, new: NewExperiment) -> Result<ExperimentId, Error> {
         self.backend.begin(new).await
