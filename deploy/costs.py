@@ -107,7 +107,11 @@ def bill(sizes, every_run):
 
 
 def main():
-    sizes = [int(word.replace(",", "")) for word in sys.argv[1:]] or list(PAGES)
+    words = [word.replace(",", "") for word in sys.argv[1:]]
+    wrong = [word for word in words if not (word.isascii() and word.isdigit() and int(word) > 0)]
+    if wrong:
+        sys.exit(f"costs.py: `{wrong[0]}` is no number of failures; usage: deploy/costs.py [FAILURES...], such as 50000")
+    sizes = [int(word) for word in words] or list(PAGES)
     print("Failures alone, reported to the desk over HTTP:\n")
     print(bill(sizes, every_run=False))
     print(f"\nEvery run kept by the host that ran it, of which {FAIL:.0%} fail:\n")

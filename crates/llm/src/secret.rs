@@ -55,6 +55,24 @@ pub enum SecretTrouble {
         /// Which field was looked for.
         field: String,
     },
+    /// It is neither the key nor JSON that can be read: part of it, or a list.
+    #[error(
+        "it is no map of JSON, and no key either; put {{\"{field}\": \"...\"}} into it, or the key alone"
+    )]
+    NoMap {
+        /// Which field would be looked for.
+        field: String,
+    },
+    /// It holds bytes.
+    #[error(
+        "it is binary, where text is wanted; give it text with `aws secretsmanager put-secret-value --secret-string`"
+    )]
+    Binary,
+    /// Somebody has removed it, and AWS waits with that.
+    #[error(
+        "it is marked for deletion; bring it back with `aws secretsmanager restore-secret`, or name another (model.key_secret)"
+    )]
+    Going,
     /// Nobody answers.
     #[error(
         "nobody answers at {place} ({why}); check the network, AWS_REGION and, if it is set, AWS_ENDPOINT_URL"
@@ -109,15 +127,24 @@ impl Secret {
         }
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         match ok {
-            true => answer["SecretString"].as_str().map(str::to_owned).ok_or(SecretTrouble::NoValue),
+            true => match (answer["SecretString"].as_str(), answer["SecretBinary"].as_str()) {
+                (Some(text), _) => Ok(text.to_owned()),
+                (None, Some(_)) => Err(SecretTrouble::Binary),
+                (None, None) => Err(SecretTrouble::NoValue),
+            },
             false => Err(refusal(&answer, status, self.signer.region()?.to_owned())),
         }
     }
 
     fn key_in(&self, value: &str) -> Result<ApiKey, KeyError> {
         let place = format!("secret {}", self.id);
-        let Ok(Value::Object(fields)) = serde_json::from_str(value) else {
-            return ApiKey::new(value, &place);
+        let fields = match serde_json::from_str(value) {
+            Ok(Value::Object(fields)) => fields,
+            // no key begins so: sent as one, the whole would be in somebody's log
+            _ if value.trim_start().starts_with(['{', '[', '"']) => {
+                return Err(self.failed(SecretTrouble::NoMap { field: self.field.clone() }));
+            }
+            _ => return ApiKey::new(value, &place),
         };
         match fields.get(&self.field).and_then(Value::as_str) {
             Some(key) => ApiKey::new(key, &place),
@@ -153,6 +180,7 @@ fn refusal(answer: &Value, status: u16, region: String) -> SecretTrouble {
     match code {
         "ResourceNotFoundException" if says.contains("staging label") => SecretTrouble::NoValue,
         "ResourceNotFoundException" => SecretTrouble::Missing { region },
+        "InvalidRequestException" if says.contains("delet") => SecretTrouble::Going,
         "AccessDeniedException" | "DecryptionFailure" => SecretTrouble::Forbidden,
         "" => SecretTrouble::Other { code: status.to_string() },
         code => SecretTrouble::Other { code: quote::short(code, None) },

@@ -96,4 +96,10 @@ fn costs_are_those_that_are_computed() {
             document.split("<!-- costs -->\n").nth(1).and_then(|rest| rest.split("<!-- /costs -->").next());
         assert_eq!(told, Some(&computed[..]), "{path} should say:\n{computed}");
     }
+    for word in ["abc", "-5", "0", "\u{b2}"] {
+        let output = Command::new("python3").arg(root().join("deploy/costs.py")).arg(word).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{said}");
+        assert!(said.starts_with(&format!("costs.py: `{word}` is no number of failures; usage: ")), "{said}");
+    }
 }

@@ -130,10 +130,21 @@ async fn each_way_to_have_none_says_what_to_do() {
         (holding(&format!("{KEY} {KEY}")), "is not a key"),
         (holding(""), "is empty"),
         (holding(&long), "more than a secret can hold"),
-        (Act::ok(json!({"SecretBinary": "AAAA"}).to_string()), "has no value"),
+        (Act::ok(json!({"Name": ID}).to_string()), "has no value"),
+        (Act::ok(json!({"SecretBinary": "AAAA"}).to_string()), "it is binary"),
+        (holding(&format!("{{\"ANTHROPIC_API_KEY\":\"{KEY}")), "no map of JSON"),
+        (holding(&json!([KEY]).to_string()), "no map of JSON"),
+        (holding(&json!(KEY).to_string()), "no map of JSON"),
+        (
+            refusing(
+                "InvalidRequestException",
+                "You can't perform this operation on the secret because it was marked for deletion.",
+            ),
+            "restore-secret",
+        ),
     ] {
         let error = told(act.clone()).await;
-        assert!(error.contains(advice), "{advice}: {error}");
+        assert!(error.contains(advice) && !error.contains(KEY), "{advice}: {error}");
     }
     let nowhere = Secret::new(aws("http://127.0.0.1:9"), ID, FIELD).fetch().await.unwrap_err().to_string();
     assert!(nowhere.contains("nobody answers") && nowhere.contains("AWS_REGION"), "{nowhere}");
