@@ -1,5 +1,6 @@
 //! `coroner import`: experiments of the original, out of its table into this store, diagnosed anew.
 
+mod nan;
 mod original;
 
 use std::collections::HashMap;
@@ -92,8 +93,12 @@ impl Imported {
         );
         if !self.broken.is_empty() {
             text.push_str(&format!(
-                "{} can't be read or kept, and is not in the store\n",
-                counted(self.broken.len() as u64, "item", "items")
+                "{} not in the store\n",
+                counted(
+                    self.broken.len() as u64,
+                    "item can't be read or kept, and is",
+                    "items can't be read or kept, and are"
+                )
             ));
         }
         text

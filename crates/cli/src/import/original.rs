@@ -6,6 +6,8 @@ use coroner_store::Status;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
+use super::nan;
+
 /// Of figures that the original compares by, lower is better.
 const SCORE: &str = "bitrate_mbps";
 /// Larger numbers are milliseconds: as seconds they would be in the year 5138.
@@ -51,10 +53,14 @@ pub(super) enum Unreadable {
     Kind { field: &'static str, found: &'static str, wanted: &'static str },
     #[error("its `{field}` is no JSON: {why}")]
     Broken { field: &'static str, why: String },
+    #[error("element {nth} of its `{field}` is {found}, where a map is wanted")]
+    Element { field: &'static str, nth: usize, found: &'static str },
     #[error("its status `{word}` is none of the original's")]
     Status { word: String },
     #[error("its `{field}` {value} is no moment in time")]
     Time { field: &'static str, value: String },
+    #[error("its `{field}` {value} lies in the future ({at})")]
+    Future { field: &'static str, value: String, at: Timestamp },
 }
 
 /// Its id, if it has one: for the words of an error.
@@ -148,30 +154,42 @@ fn elements(item: &Value) -> Result<Vec<Value>, Unreadable> {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
         Some(Value::String(text)) => {
-            serde_json::from_str(text).map_err(|e| Unreadable::Broken { field: FIELD, why: e.to_string() })?
+            let parsed = serde_json::from_str(text).or_else(|e| {
+                // Python writes what is no number so, and nobody else reads it
+                serde_json::from_str(&nan::without(text)).map_err(|_| e)
+            });
+            parsed.map_err(|e| Unreadable::Broken { field: FIELD, why: e.to_string() })?
         }
         Some(other) => other.clone(),
     };
     let wrong = |found| Unreadable::Kind { field: FIELD, found, wanted: "a list of experiments" };
     match parsed {
-        Value::Array(all) => match all.iter().find(|it| !it.is_object()) {
-            Some(other) => Err(wrong(named(other))),
+        Value::Array(all) => match all.iter().position(|it| !it.is_object()) {
+            Some(place) => {
+                Err(Unreadable::Element { field: FIELD, nth: place + 1, found: named(&all[place]) })
+            }
             None => Ok(all),
         },
         other => Err(wrong(named(&other))),
     }
 }
 
-/// Seconds since 1970, or RFC 3339.
+/// Seconds since 1970, or RFC 3339. One that lies in the future would stand first in every list for years.
 fn moment(field: &'static str, value: &Value) -> Result<Timestamp, Unreadable> {
     let wrong = || Unreadable::Time { field, value: value.to_string() };
-    if let Some(text) = value.as_str() {
-        return text.parse().map_err(|_| wrong());
+    let at = match value.as_str() {
+        Some(text) => text.parse().map_err(|_| wrong())?,
+        None => {
+            let number = value.as_f64().ok_or_else(wrong)?;
+            let seconds = if number.abs() >= MILLISECONDS { number / 1000.0 } else { number };
+            let since = SignedDuration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+            Timestamp::from_duration(since).map_err(|_| wrong())?
+        }
+    };
+    if at.as_second() > Timestamp::now().as_second() + 300 {
+        return Err(Unreadable::Future { field, value: value.to_string(), at });
     }
-    let number = value.as_f64().ok_or_else(wrong)?;
-    let seconds = if number.abs() >= MILLISECONDS { number / 1000.0 } else { number };
-    let since = SignedDuration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-    Timestamp::from_duration(since).map_err(|_| wrong())
+    Ok(at)
 }
 
 /// The same in short, kept beside; what can't be read of it is told elsewhere.
@@ -424,6 +442,11 @@ mod tests {
             let it = read(&item(what.clone())).unwrap();
             assert_eq!((it.status, it.error.as_deref(), it.log.as_str()), (status, error, log), "{what}");
         }
+        // as Python writes what is no number
+        let text = r#"[{"status": "NaN \\\" NaN", "real_metrics": {"fps": NaN, "db": -Infinity, "mbps": 2}, "error": "x is NaN, y Infinity"}]"#;
+        let it = read(&item(json!({"status": "failed", "experiments": text}))).unwrap();
+        assert_eq!((it.metrics.len(), it.metrics["mbps"]), (1, 2.0));
+        assert_eq!(it.error.as_deref(), Some("x is NaN, y Infinity"));
         let timed = json!({"status": "success", "start_time": 1_760_700_000, "elapsed_seconds": 12.5, "timestamp": 1_760_700_020_000_i64});
         let it = read(&item(timed)).unwrap();
         assert_eq!((it.ended_at - it.started_at).total(jiff::Unit::Second).unwrap().to_string(), "12.5");
@@ -450,7 +473,17 @@ mod tests {
                 with("experiments", json!("{\"a\": 1}")),
                 "`experiments` is a map, where a list of experiments is wanted",
             ),
-            (with("experiments", json!("[1]")), "`experiments` is a number"),
+            (
+                with("experiments", json!("[{}, 2, null]")),
+                "element 2 of its `experiments` is a number, where a map",
+            ),
+            (
+                with("experiments", json!("[{\"fps\": NaN}, NaN]")),
+                "element 2 of its `experiments` is nothing",
+            ),
+            (with("experiments", json!("[{\"fps\": NaNs}]")), "`experiments` is no JSON"),
+            (with("timestamp", json!(99_999_999_999_i64)), "lies in the future (5138-11-16T09:46:39Z)"),
+            (with("start_time", json!("2109-05-15T00:00:00Z")), "lies in the future"),
             (with("experiments", json!(true)), "`experiments` is true or false"),
             (with("timestamp", json!("soon")), "`timestamp` \"soon\" is no moment"),
             (with("timestamp", json!(1e30)), "is no moment in time"),
