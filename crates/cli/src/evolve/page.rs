@@ -172,7 +172,8 @@ impl Page<'_> {
                 trip.experiments.iter().map(|id| id.number().to_string()).collect::<Vec<_>>().join(", ")
             ),
             Over::Baseline(why) => format!(
-                "the first candidate failed, to which all others are compared: {why}. Mend it or the task, then `{again}`"
+                "the first candidate failed, to which all others are compared: {}. Mend it or the task, then `{again}`",
+                why.trim_end_matches('.')
             ),
             Over::Asked => format!("`{again}` goes on where it stopped"),
             Over::OverBudget(why) => format!("{why}; `{again} --budget-dollars N` goes on with more"),

@@ -187,8 +187,18 @@ impl Spool {
 
     /// Takes an entry for this desk, if it is to be had.
     pub(super) fn take(&self, path: &Path, desk: &str) -> io::Result<Got> {
-        let Ok(lock) = OpenOptions::new().read(true).write(true).open(path.join(RUN)) else {
-            return Ok(self.unreadable(path));
+        let lock = match OpenOptions::new().read(true).write(true).open(path.join(RUN)) {
+            Ok(lock) => lock,
+            // it was removed in the meantime, or something else did that
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return if path.is_dir() {
+                    self.damaged(path, &format!("it has no {RUN}"))
+                } else {
+                    Ok(Got::Others)
+                };
+            }
+            // a disk that can only be read, too many open files: that says nothing of this one
+            Err(error) => return Err(error),
         };
         match lock.try_lock() {
             Ok(()) => {}
@@ -203,7 +213,7 @@ impl Spool {
         }
         let begun: Begun = match read(&path.join(RUN)) {
             Ok(begun) => begun,
-            Err(error) => return Ok(self.damaged(path, &format!("{RUN} can't be read ({error})"))),
+            Err(error) => return self.damaged(path, &format!("{RUN} can't be read ({error})")),
         };
         if begun.desk != desk {
             return Ok(Got::Elsewhere);
@@ -211,7 +221,7 @@ impl Spool {
         let ended = match read(&path.join(END)) {
             Ok(ended) => Some(ended),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Ok(self.damaged(path, &format!("{END} can't be read ({error})"))),
+            Err(error) => return self.damaged(path, &format!("{END} can't be read ({error})")),
         };
         let mut entry = Entry { path: path.to_owned(), spool: self.clone(), lock, begun, ended, sure: false };
         if entry.ended.is_none() {
@@ -223,17 +233,9 @@ impl Spool {
         Ok(Got::Ready(Box::new(entry)))
     }
 
-    /// There is no `run.json`: it was removed in the meantime, or something else did that.
-    fn unreadable(&self, path: &Path) -> Got {
-        if !path.is_dir() {
-            return Got::Others;
-        }
-        self.damaged(path, &format!("it has no {RUN} that can be opened"))
-    }
-
-    fn damaged(&self, path: &Path, why: &str) -> Got {
-        _ = self.set_aside(path, why);
-        Got::Damaged(format!("{}: {why}", path.display()))
+    fn damaged(&self, path: &Path, why: &str) -> io::Result<Got> {
+        self.set_aside(path, why)?;
+        Ok(Got::Damaged(format!("{}: {why}", path.display())))
     }
 
     fn set_aside(&self, path: &Path, why: &str) -> io::Result<PathBuf> {
@@ -447,4 +449,23 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_damaged_is_kept_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, entry) = (Spool::new(folder.path().to_owned(), 1 << 20), folder.path().join("1-a"));
+        fs::create_dir(&entry).unwrap();
+        // it is there, and can't be opened
+        std::os::unix::fs::symlink(RUN, entry.join(RUN)).unwrap();
+        assert!(spool.take(&entry, "http://desk").is_err());
+        assert!(entry.is_dir() && spool.entries(true).is_empty());
+        fs::remove_file(entry.join(RUN)).unwrap();
+        assert!(matches!(spool.take(&entry, "http://desk"), Ok(Got::Damaged(_))));
+        assert!(!entry.exists() && spool.entries(true).len() == 1);
+    }
 }
