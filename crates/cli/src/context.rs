@@ -87,7 +87,11 @@ impl Context {
 
     /// With the defaults, for what works without a configuration.
     pub(crate) fn with_defaults(global: &GlobalArgs, env: Environment, error: String) -> Self {
-        Self { config_error: Some(error), ..Self::over(global, env, config::defaults()) }
+        let mut loaded = config::defaults();
+        // which store is meant is known all the same
+        let store = global.store.clone().or_else(|| env.text("CORONER_STORE").map(str::to_owned));
+        loaded.config.store = store;
+        Self { config_error: Some(error), ..Self::over(global, env, loaded) }
     }
 
     fn over(global: &GlobalArgs, env: Environment, loaded: Loaded) -> Self {

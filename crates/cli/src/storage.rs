@@ -2,6 +2,8 @@
 //! And `coroner store`, which makes it and copies it.
 
 mod copy;
+#[cfg(feature = "aws")]
+mod identity;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,17 +27,18 @@ pub(crate) async fn open_waiting(context: &Context, wait: Duration) -> Result<St
     open_at(context, &context.store_url(), wait).await
 }
 
+/// What is to be known where a place for large logs is named that this store has no use for.
+pub(crate) fn unused_logs(context: &Context) -> Option<String> {
+    let (place, url) = (context.config.logs.as_ref()?, context.store_url());
+    url.starts_with("sqlite:").then(|| {
+        format!("logs = {place} is not used: it is for stores in DynamoDB, and {url} has its logs beside it")
+    })
+}
+
 /// The store at this place.
 async fn open_at(context: &Context, url: &str, wait: Duration) -> Result<Store, Error> {
     match url.parse()? {
-        Location::Sqlite(_) => {
-            if let Some(place) = &context.config.logs {
-                context.note(&format!(
-                    "logs = {place} is not used: it is for stores in DynamoDB, and {url} has its logs beside it"
-                ));
-            }
-            Store::open_waiting(url, wait).await
-        }
+        Location::Sqlite(_) => Store::open_waiting(url, wait).await,
         Location::DynamoDb(table) => remote::open(context, &table).await,
     }
 }
@@ -95,6 +98,9 @@ fn init(context: &Context) -> Result<u8, Failed> {
     let location: Location = context.store_url().parse()?;
     let made = match &location {
         Location::Sqlite(path) => {
+            if let Some(unused) = unused_logs(context) {
+                context.note(&unused);
+            }
             let was_there = path.exists();
             let store = runtime.block_on(open(context))?;
             runtime.block_on(store.close())?;
@@ -127,7 +133,8 @@ mod remote {
     use crate::context::Context;
 
     pub(crate) async fn config() -> SdkConfig {
-        aws_config::defaults(BehaviorVersion::latest()).http_client(dynamodb::http_client()).load().await
+        let found = aws_config::defaults(BehaviorVersion::latest()).http_client(dynamodb::http_client());
+        super::identity::explained(found.load().await)
     }
 
     pub(super) async fn open(context: &Context, table: &str) -> Result<Store, Error> {

@@ -114,7 +114,11 @@ impl QueueError {
         matches!(
             self.trouble,
             QueueTrouble::Other(_)
-                | QueueTrouble::Aws(AwsTrouble::Unreachable { .. } | AwsTrouble::Clock { .. })
+                | QueueTrouble::Aws(
+                    AwsTrouble::Unreachable { .. }
+                        | AwsTrouble::Clock { .. }
+                        | AwsTrouble::Stranger { status: 500.. }
+                )
         )
     }
 }

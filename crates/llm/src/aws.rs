@@ -100,7 +100,10 @@ impl Signer {
         let none = |why: String| AwsTrouble::Credentials { why };
         let provider = self.aws.credentials_provider().ok_or_else(|| none("none are set".to_owned()))?;
         let credentials = provider.provide_credentials().await.map_err(|e| match e {
-            CredentialsError::CredentialsNotLoaded(_) => none("none are set".to_owned()),
+            e @ CredentialsError::CredentialsNotLoaded(_) => {
+                let why = std::error::Error::source(&e).map(ToString::to_string);
+                none(why.map_or_else(|| "none are set".to_owned(), |why| quote::short(&why, None)))
+            }
             CredentialsError::ProviderTimedOut(_) => none("whoever gives them did not answer".to_owned()),
             e => none(quote::short(&e.to_string(), None)),
         })?;

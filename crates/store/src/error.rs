@@ -274,7 +274,11 @@ impl Error {
                 | Self::Table {
                     trouble: TableTrouble::Throttled
                         | TableTrouble::Other { .. }
-                        | TableTrouble::Aws(AwsTrouble::Unreachable { .. } | AwsTrouble::Clock { .. }),
+                        | TableTrouble::Aws(
+                            AwsTrouble::Unreachable { .. }
+                                | AwsTrouble::Clock { .. }
+                                | AwsTrouble::Stranger { status: 500.. }
+                        ),
                     ..
                 }
         )

@@ -33,6 +33,14 @@ pub enum ObjectTrouble {
         /// What was refused.
         detail: String,
     },
+    /// It has too much to do, after many tries.
+    #[error(
+        "can't be kept or read at this moment: S3 has too much to do, after many tries ({detail}); try again"
+    )]
+    Busy {
+        /// What it says.
+        detail: String,
+    },
     /// Anything else.
     #[error("can't be kept or read: {detail}")]
     Other {

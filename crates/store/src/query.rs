@@ -339,4 +339,7 @@ pub struct Health {
     pub log_bytes: u64,
     /// What is damaged; empty if all is well or nothing was looked for.
     pub problems: Vec<String>,
+    /// Why large logs can't be where they should, if they are to be elsewhere than on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<String>,
 }

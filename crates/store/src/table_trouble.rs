@@ -8,9 +8,12 @@ use crate::AwsTrouble;
 pub enum TableTrouble {
     /// There is none of this name.
     #[error(
-        "is not there, in this account and region; make it with `coroner store init`, or check AWS_REGION"
+        "is not there, in this account and region; make it with `coroner --store dynamodb:{table} store init`, or check AWS_REGION"
     )]
-    Missing,
+    Missing {
+        /// Its name.
+        table: String,
+    },
     /// There is none of this name, and it would not be for us to make.
     #[error("is not there, in this account and region; check its name, AWS_PROFILE and AWS_REGION")]
     NotThere,
@@ -35,7 +38,10 @@ pub enum TableTrouble {
     #[error("has too much to do at this moment, after many tries; try again, or with fewer writers")]
     Throttled,
     /// An item can't be as large.
-    #[error("can't hold an experiment's record of {bytes} bytes: an item has at most 400 kB")]
+    #[error(
+        "can't hold an experiment's record of {bytes} bytes: an item has at most 400 kB; leave long texts and lists (of the \
+         command, the reason, the metrics) to the log"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,

@@ -81,7 +81,7 @@ pub(super) fn store(
             let checks = match runtime.block_on(store.health(thorough)) {
                 Ok(health) => {
                     let mut checks = health_checks(&health, &url, thorough);
-                    checks.extend(large_logs(context, &url));
+                    checks.extend(large_logs(context, &url, &health));
                     checks
                 }
                 Err(error) => vec![Check::problem("store", error.to_string())],
@@ -92,11 +92,15 @@ pub(super) fn store(
 }
 
 fn health_checks(health: &Health, url: &str, thorough: bool) -> Vec<Check> {
+    // of a table nobody says it
+    let database = match url.starts_with("dynamodb:") {
+        true => String::new(),
+        false => format!("{} and ", bytes(health.database_bytes)),
+    };
     let detail = format!(
-        "{url}: {}, {} running; {} and {} of logs{}",
+        "{url}: {}, {} running; {database}{} of logs{}",
         counted(health.experiments, "experiment", "experiments"),
         health.running,
-        bytes(health.database_bytes),
         bytes(health.log_bytes),
         if thorough && health.problems.is_empty() { "; no damage found" } else { "" },
     );
@@ -109,12 +113,19 @@ fn health_checks(health: &Health, url: &str, thorough: bool) -> Vec<Check> {
     checks
 }
 
-/// Where large logs of a table go. Whether the bucket works is part of the store's health.
-fn large_logs(context: &Context, url: &str) -> Option<Check> {
-    url.strip_prefix("dynamodb:")?;
-    Some(match &context.config.logs {
-        Some(place) => Check::ok("logs", format!("large ones go to {place}")),
-        None => Check::note(
+/// Where large logs of a table go, and whether they can.
+fn large_logs(context: &Context, url: &str, health: &Health) -> Option<Check> {
+    if !url.starts_with("dynamodb:") {
+        let unused = crate::storage::unused_logs(context)?;
+        return Some(Check::note("logs", unused, "unset it (CORONER_LOGS), or name a table as the store"));
+    }
+    Some(match (&context.config.logs, &health.logs) {
+        (Some(place), Some(why)) => Check {
+            advice: Some("until then, large logs stay on the host that wrote them".to_owned()),
+            ..Check::problem("logs", format!("large ones should go to {place}: {why}"))
+        },
+        (Some(place), None) => Check::ok("logs", format!("large ones go to {place}")),
+        (None, _) => Check::note(
             "logs",
             "large ones stay on this host",
             "logs = \"s3://BUCKET/PREFIX\" (CORONER_LOGS) has all hosts read them",
@@ -126,8 +137,13 @@ fn large_logs(context: &Context, url: &str) -> Option<Check> {
 fn writable(url: &str) -> Result<(), String> {
     // whether a table may be written is known when something is
     let Some(path) = url.strip_prefix("sqlite:").map(std::path::Path::new) else { return Ok(()) };
+    takes_files(path.parent().unwrap_or(path))
+}
+
+/// Can a file be made in this folder, or if it is not there, can the folder?
+pub(super) fn takes_files(folder: &std::path::Path) -> Result<(), String> {
     // the folder that is there, of those that would be made
-    let folder = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let folder = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
     match tempfile::tempfile_in(folder).and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 4096]))
     {

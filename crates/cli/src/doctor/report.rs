@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use coroner_server::reporter::NotTaken;
+
 use super::Check;
 use crate::context::Context;
 use crate::quantities::counted;
@@ -21,15 +23,27 @@ pub(super) fn report(context: &Context, offline: bool) -> Vec<Check> {
                 Check::ok("report", format!("{to}; not looked at, because --offline was given"))
             } else {
                 match desk.reach(PATIENCE) {
-                    Ok(()) => Check::ok("report", format!("{to}, where a desk answers")),
+                    Ok(()) => Check::ok("report", format!("{to}, where a desk answers and takes them")),
                     Err(why) => Check {
                         advice: Some(
-                            "until it answers, reports wait on disk and are delivered later".to_owned(),
+                            match why {
+                                NotTaken::Refused { .. } => "until then, reports are kept aside on disk",
+                                _ => "until it answers, reports wait on disk and are delivered later",
+                            }
+                            .to_owned(),
                         ),
                         ..Check::problem("report", format!("{to}: {why}"))
                     },
                 }
             });
+            let spool = report::spool(context);
+            if let Err(why) = super::checks::takes_files(spool.folder()) {
+                let folder = spool.folder().display();
+                checks.push(Check {
+                    advice: Some("set report_spool (CORONER_REPORT_SPOOL) to a folder that can be written: until then what the desk does not take at once is lost".to_owned()),
+                    ..Check::problem("report", format!("reports can't wait in {folder}: {why}"))
+                });
+            }
         }
     }
     let (waiting, aside) = report::waiting(context);

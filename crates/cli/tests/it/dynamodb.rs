@@ -31,8 +31,16 @@ fn what_is_missing_is_told() {
     let home = Home::new();
     let region = ("AWS_REGION", "eu-central-1");
     let nowhere = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let profiles = "[profile half]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = gone\n[profile bare]\nregion = eu-central-1\n";
+    let profiles = home.file("aws", profiles);
+    let profiles = ("AWS_CONFIG_FILE", profiles.as_str());
     for (variables, advice) in [
-        (vec![region], "set AWS_PROFILE"),
+        (vec![region], "(none are set, and no role of this machine answers); set AWS_PROFILE"),
+        (vec![region, KEYS[0]], "(AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not)"),
+        (vec![region, ("AWS_PROFILE", "gone")], "profile `gone` was not defined"),
+        (vec![region, profiles, ("AWS_PROFILE", "bare")], "the profile `bare`, which holds none"),
+        (vec![region, profiles, ("AWS_PROFILE", "half")], "`gone`"),
+        (vec![KEYS[0], KEYS[1], region, ("AWS_ENDPOINT_URL", "127.0.0.1:9")], "AWS_ENDPOINT_URL"),
         (vec![KEYS[0], KEYS[1]], "set AWS_REGION"),
         (vec![KEYS[0], KEYS[1], region, nowhere], "AWS_ENDPOINT_URL"),
     ] {
@@ -41,6 +49,8 @@ fn what_is_missing_is_told() {
             let (status, _, stderr) = answer(&coroner(&home, &variables, words).output().unwrap());
             assert_eq!(status, Some(3), "{variables:?} {stderr}");
             assert!(stderr.contains("`lab`") && stderr.contains(advice), "{variables:?} {stderr}");
+            // none of the insides of the SDK
+            assert!(!stderr.contains(" { ") && stderr.len() < 400, "{variables:?} {stderr}");
         }
     }
     let (status, _, stderr) = answer(&home.output(&["list", "--store", "dynamodb:a table"]));
@@ -88,7 +98,7 @@ fn a_failure_is_kept_in_a_table_and_found_again() {
         answer(&coroner(&home, &variables, &[&["--store", &store], words].concat()).output().unwrap())
     };
     let (status, _, stderr) = run(&["list"]);
-    assert!(status == Some(3) && stderr.contains("coroner store init"), "{stderr}");
+    assert!(status == Some(3) && stderr.contains(&format!("coroner --store {store} store init")), "{stderr}");
     // the run itself is not lost with its record
     let (status, stdout, stderr) = run(&["run", "--", "sh", "-c", "echo out; exit 4"]);
     assert!(status == Some(4) && stdout == "out\n" && stderr.contains("this run is not kept"), "{stderr}");

@@ -70,7 +70,11 @@ fn every_host_and_the_desk_read_what_one_has_written() {
     assert!(text(&told).contains(&format!("large ones go to {place}")), "{}", text(&told));
     let (status, told, _) = run(&here, "s3://not-there/lab", &["doctor"]);
     let told = text(&told).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(status == Some(1) && told.contains("there is no such bucket"), "{told}");
+    assert!(
+        status == Some(1) && told.contains("✖ logs large ones should go to s3://not-there/lab: "),
+        "{told}"
+    );
+    assert!(told.contains("there is no such bucket") && !told.contains("✓ logs"), "{told}");
     let (status, _, stderr) =
         run(&here, "s3://not-there/lab", &["run", "--id", "local", "--", "sh", "-c", script]);
     assert!(status == Some(1) && stderr.contains("resource_error"), "{stderr}");
@@ -84,4 +88,14 @@ fn every_host_and_the_desk_read_what_one_has_written() {
     assert!(status == Some(2) && stderr.contains("environment variable CORONER_LOGS"), "{stderr}");
     let (status, _, stderr) = run(&here, &place, &["--store", "sqlite:lab.db", "store", "init"]);
     assert!(status == Some(0) && stderr.contains("is not used"), "{stderr}");
+    // said once, and by the doctor; not by each command
+    let (status, _, stderr) = run(&here, &place, &["--store", "sqlite:lab.db", "list"]);
+    assert!(status == Some(0) && stderr.is_empty(), "{stderr}");
+    let (_, told, _) = run(&here, &place, &["--store", "sqlite:lab.db", "doctor"]);
+    assert!(text(&told).contains("– logs") && text(&told).contains("is not used"), "{}", text(&told));
+    // what can't be read of the configuration does not make another store of the one that is named
+    let (status, told, _) = run(&here, "/var/logs", &["doctor"]);
+    let told = text(&told).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(status == Some(1) && told.contains(&format!("✓ store {store}: ")), "{told}");
+    assert!(!told.contains("0 B and"), "{told}");
 }

@@ -348,8 +348,23 @@ fn a_token_is_asked_for_and_shown_nowhere() {
         &[("CORONER_SERVE_AUTH", "on")],
     );
     let wrong = "coroner_0123456789abcdef0123456789abcdef";
+    let doctor = |host: &Host| {
+        let said = text(&host.coroner(&["doctor"]).output().unwrap().stdout);
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let host = Host::reporting_to(desk.url()).with("CORONER_TOKEN", &good);
+    let said = doctor(&host);
+    assert!(said.contains("where a desk answers and takes them") && !said.contains("✖ report"), "{said}");
+    let said = doctor(&host.with("CORONER_REPORT_SPOOL", "/proc/nospool"));
+    assert!(said.contains("✖ report reports can't wait in /proc/nospool"), "{said}");
     for (token, why) in [(wrong, "answered 401"), (&weak, "answered 403")] {
         let host = Host::reporting_to(desk.url()).with("CORONER_TOKEN", token);
+        let said = doctor(&host);
+        assert!(
+            said.contains(why) && said.contains("coroner token add") && !said.contains("✓ report"),
+            "{said}"
+        );
+        assert!(!said.contains(token), "{said}");
         let output = host.run(&["--id", "x"], SCRIPT);
         let stderr = text(&output.stderr);
         assert!(

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Region;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName};
 use aws_types::SdkConfig;
 use coroner_store::AwsTrouble;
+use coroner_store::dynamodb::Said;
 use serde_json::Value;
 
 use super::{Counts, Held, Job, Queue, QueueError, QueueTrouble};
@@ -108,24 +109,19 @@ impl Sqs {
         QueueError { queue: self.name.clone(), trouble: QueueTrouble::Other(text.to_owned()) }
     }
 
-    fn told<E, R>(&self, error: &SdkError<E, R>) -> QueueError
+    fn told<E>(&self, error: &SdkError<E>) -> QueueError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
-        let code = error.code().unwrap_or_default();
-        let detail = match error.message() {
-            Some(message) if !code.is_empty() => format!("{code}: {message}"),
-            _ => DisplayErrorContext(error).to_string(),
-        };
-        QueueError { queue: self.name.clone(), trouble: trouble_of(code, &detail) }
+        let said = Said::by(error);
+        let trouble = said.trouble.map_or_else(|| trouble_of(&said.code, &said.detail), Into::into);
+        QueueError { queue: self.name.clone(), trouble }
     }
 
     /// A receipt that is no good any more means that the message is another's by now, or gone: nothing to be told.
-    fn unless_gone<T, E, R>(&self, result: Result<T, SdkError<E, R>>) -> Result<(), QueueError>
+    fn unless_gone<T, E>(&self, result: Result<T, SdkError<E>>) -> Result<(), QueueError>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         match result {
             Ok(_) => Ok(()),
@@ -142,9 +138,6 @@ fn is_gone(code: &str) -> bool {
 }
 
 fn trouble_of(code: &str, detail: &str) -> QueueTrouble {
-    if let Some(trouble) = AwsTrouble::of(code, detail) {
-        return trouble.into();
-    }
     match code {
         code if code.contains("NonExistentQueue") || code.contains("QueueDoesNotExist") => {
             QueueTrouble::Missing
@@ -299,6 +292,9 @@ pub(super) mod emulated {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sqs::config::retry::RetryConfig;
+    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+
     use super::*;
 
     #[test]
@@ -309,13 +305,29 @@ mod tests {
                 "The specified queue does not exist",
                 "check AWS_REGION",
             ),
-            ("InvalidClientTokenId", "The security token is invalid", "AWS_PROFILE"),
             ("AccessDeniedException", "not authorized to perform: sqs:receivemessage", "docs/fleet.md"),
             ("InternalError", "we had a problem", "we had a problem"),
         ] {
             let said =
                 QueueError { queue: "tests".to_owned(), trouble: trouble_of(code, detail) }.to_string();
             assert!(said.contains(advice) && said.contains("`tests`"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told() {
+        let keys = || SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"));
+        let base =
+            || SdkConfig::builder().endpoint_url("http://127.0.0.1:9").retry_config(RetryConfig::disabled());
+        let region = Region::new("eu-central-1");
+        for (config, advice) in [
+            (base().credentials_provider(keys()), "no region is set"),
+            (base().region(region.clone()), "no credentials that AWS takes"),
+            (base().region(region).credentials_provider(keys()), "can't be reached (Connection refused"),
+        ] {
+            let said = Sqs::open(&config.build(), "tests").await.unwrap_err().to_string();
+            assert!(said.starts_with("the queue `tests` can't be ") && said.contains(advice), "{said}");
+            assert!(!said.contains(" { "), "{said}");
         }
     }
 }

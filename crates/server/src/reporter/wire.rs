@@ -114,12 +114,27 @@ impl Desk {
         in_the_clear.then(|| format!("the token travels to {} in the clear: use https://", self.shown))
     }
 
-    /// Does a desk answer there?
+    /// Does a desk answer there, and would it take what we report? It is told that a run goes on which it can't know: it says so to
+    /// whoever may report, and nothing changes.
     pub fn reach(&self, limit: Duration) -> Result<(), NotTaken> {
         let client = self.client()?;
         let response = client.get(self.at(&["healthz"])).timeout(limit).send();
         let status = response.map_err(|e| self.no_answer(&e))?.status();
-        if status.is_success() { Ok(()) } else { Err(self.not_taken(status, None, &[])) }
+        if !status.is_success() {
+            return Err(self.not_taken(status, None, &[]));
+        }
+        let nobody = format!("nobody-{}", jiff::Timestamp::now().as_nanosecond());
+        let request = client.post(self.at(&["api", "v1", "experiments", &nobody, "heartbeat"]));
+        let request = self.with_token(with_json(request, &json!({})));
+        let response = request.timeout(limit).send().map_err(|e| self.no_answer(&e))?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND || status.is_success() {
+            return Ok(());
+        }
+        let mut body = Vec::new();
+        // without its words the status says enough
+        _ = response.take(ANSWER).read_to_end(&mut body);
+        Err(self.not_taken(status, None, &body))
     }
 
     /// Tells that a run has begun. `again`: it may have been told before.
@@ -215,12 +230,15 @@ impl Desk {
         made.as_ref().map_err(|why| NotTaken::Unreachable { why: why.clone() })
     }
 
-    fn send(&self, request: RequestBuilder, limit: Duration) -> Result<Taken, NotTaken> {
-        let request = match &self.token {
+    fn with_token(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
-        };
-        let response = request.timeout(limit).send().map_err(|e| self.no_answer(&e))?;
+        }
+    }
+
+    fn send(&self, request: RequestBuilder, limit: Duration) -> Result<Taken, NotTaken> {
+        let response = self.with_token(request).timeout(limit).send().map_err(|e| self.no_answer(&e))?;
         let status = response.status();
         let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = Vec::new();

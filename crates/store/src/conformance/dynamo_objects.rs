@@ -167,7 +167,7 @@ async fn a_log_that_can_not_be_uploaded_stays_on_its_host() {
     let (place, other) = (hosts.place.clone(), hosts.store(None).await);
     let missing: LogPlace = "s3://there-is-no-such-bucket/x".parse().unwrap();
     let store = hosts.store(Some(missing)).await;
-    let told = store.health(false).await.unwrap().problems.join("; ");
+    let told = store.health(false).await.unwrap().logs.unwrap();
     assert!(told.contains("s3://there-is-no-such-bucket") && told.contains("CORONER_LOGS"), "{told}");
     let bytes = noise(2, 200_000);
     failed(&store, "without", &bytes).await;
@@ -181,7 +181,7 @@ async fn a_log_that_can_not_be_uploaded_stays_on_its_host() {
 
     // whoever prints the same, and reaches the bucket, makes it everybody's
     let reaches = hosts.store(Some(place)).await;
-    assert_eq!(reaches.health(false).await.unwrap().problems, Vec::<String>::new());
+    assert_eq!(reaches.health(false).await.unwrap().logs, None);
     failed(&reaches, "again", &bytes).await;
     assert_eq!(reaches.get("again").await.unwrap().log_note, None);
     assert!(read(&other, "without").await.unwrap() == bytes);

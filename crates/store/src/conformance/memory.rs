@@ -456,6 +456,7 @@ impl Backend for Memory {
             database_bytes: 0,
             log_bytes: state.logs.values().map(|(facts, ..)| facts.stored_bytes).sum(),
             problems: Vec::new(),
+            logs: None,
         })
     }
 

@@ -142,10 +142,9 @@ impl Table {
         used.units += capacity.into_iter().filter_map(ConsumedCapacity::capacity_units).sum::<f64>();
     }
 
-    fn told<E, R>(&self, error: &aws_sdk_dynamodb::error::SdkError<E, R>) -> Error
+    fn told<E>(&self, error: &aws_sdk_dynamodb::error::SdkError<E>) -> Error
     where
         E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         told(&self.name, error)
     }
@@ -438,5 +437,5 @@ fn jitter() -> f64 {
 }
 
 fn told_plainly(table: &str, detail: &str) -> Error {
-    Error::Table { table: table.to_owned(), trouble: trouble_of("", detail) }
+    Error::Table { table: table.to_owned(), trouble: trouble_of(table, "", detail) }
 }

@@ -142,9 +142,7 @@ impl Dynamo {
                 problems.push("the table does not forget by itself: time to live is off".to_owned());
             }
         }
-        if let Err(e) = self.objects.check().await {
-            problems.push(e.to_string());
-        }
+        let logs = self.objects.check().await.err().map(|e| e.to_string());
         let all = self.combinations().await?;
         let running = all.iter().filter(|(words, _)| words.status == Status::Running);
         Ok(Health {
@@ -156,6 +154,7 @@ impl Dynamo {
             database_bytes: 0,
             log_bytes: self.log_bytes().await?,
             problems,
+            logs,
         })
     }
 }

@@ -50,6 +50,7 @@ use jiff::civil::Date;
 pub use load::{Hot, Load};
 pub use scan::TableScan;
 pub use table::Made;
+pub use trouble::Said;
 
 #[cfg(test)]
 pub(crate) use client::Used;

@@ -279,6 +279,11 @@ fn trouble_of(error: &object_store::Error) -> ObjectTrouble {
     let detail = AwsTrouble::shortened(&detail);
     match (code, error) {
         ("NoSuchBucket", _) => ObjectTrouble::NoBucket,
+        // which kind of failure the client makes of these depends on what was asked
+        ("AccessDenied", _) => ObjectTrouble::Forbidden { detail },
+        ("SlowDown" | "ServiceUnavailable" | "InternalError" | "RequestTimeout", _) => {
+            ObjectTrouble::Busy { detail }
+        }
         (
             "PermanentRedirect"
             | "TemporaryRedirect"
@@ -324,11 +329,12 @@ mod tests {
             (generic(answered("PermanentRedirect")), "another region"),
             (generic(answered("AuthorizationHeaderMalformed")), "(AuthorizationHeaderMalformed: It is so.)"),
             (denied(answered("AccessDenied")), "docs/dynamodb.md"),
+            (generic(answered("AccessDenied")), "docs/dynamodb.md"),
             (denied("no body".to_owned()), "docs/dynamodb.md"),
             (denied(answered("InvalidAccessKeyId")), "AWS_PROFILE"),
             (denied(answered("RequestTimeTooSkewed")), "clock"),
             (generic(answered("ExpiredToken")), "aws sso login"),
-            (generic(answered("SlowDown")), "SlowDown: It is so."),
+            (generic(answered("SlowDown")), "(SlowDown: It is so.); try again"),
             (generic("something else".to_owned()), "something else"),
         ] {
             let said = failed("s3://logs/ab", error).to_string();

@@ -26,7 +26,7 @@ impl TableScan {
         let trouble = |trouble| Error::Table { table: table.to_owned(), trouble };
         let sent = client.describe_table().table_name(table).send().await;
         let found = sent.map_err(|e| match told(table, &e) {
-            Error::Table { trouble: TableTrouble::Missing, .. } => trouble(TableTrouble::NotThere),
+            Error::Table { trouble: TableTrouble::Missing { .. }, .. } => trouble(TableTrouble::NotThere),
             error => error,
         })?;
         let found = found.table.ok_or_else(|| trouble(TableTrouble::NotThere))?;

@@ -47,7 +47,7 @@ async fn describe(client: &Client, table: &str) -> Result<Option<TableDescriptio
     match client.describe_table().table_name(table).send().await {
         Ok(answer) => Ok(answer.table),
         Err(error) => match told(table, &error) {
-            Error::Table { trouble: TableTrouble::Missing, .. } => Ok(None),
+            Error::Table { trouble: TableTrouble::Missing { .. }, .. } => Ok(None),
             told => Err(told),
         },
     }
@@ -123,7 +123,10 @@ async fn begin(client: &Client, table: &str) -> Result<(), Error> {
 
 /// Is it a table of ours, of a version that we know? Says by what AWS tells it from others of its name.
 pub(super) async fn check(client: &Client, table: &str) -> Result<String, Error> {
-    let missing = || Error::Table { table: table.to_owned(), trouble: TableTrouble::Missing };
+    let missing = || {
+        let trouble = TableTrouble::Missing { table: table.to_owned() };
+        Error::Table { table: table.to_owned(), trouble }
+    };
     let found = describe(client, table).await?.ok_or_else(missing)?;
     is_ours(table, &found)?;
     check_version(client, table).await?;

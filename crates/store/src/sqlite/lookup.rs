@@ -206,5 +206,6 @@ pub(super) fn health(
         database_bytes,
         log_bytes: one(conn, "SELECT value FROM counters WHERE name = 'log_bytes'", [])?.unwrap_or_default(),
         problems,
+        logs: None,
     })
 }
