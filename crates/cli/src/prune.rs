@@ -19,7 +19,11 @@ pub(crate) fn command(args: &PruneArgs, context: &Context) -> Result<u8, Failed>
             let mut wanted = retention(context);
             wanted.max_age = args.older_than.or(wanted.max_age);
             wanted.max_log_age = args.logs_older_than.or(wanted.max_log_age);
-            runtime.block_on(store.prune(wanted, Timestamp::now()))?
+            let bar =
+                context.progress(None, "{spinner} {msg}").with_message("removing what is no longer kept");
+            let pruned = runtime.block_on(store.prune(wanted, Timestamp::now()));
+            bar.finish_and_clear();
+            pruned?
         }
         None => Pruned::default(),
     };

@@ -105,6 +105,10 @@ pub(crate) trait CopyBackend: Send + Sync {
     async fn known(&self, of: Vec<Named>) -> Result<Vec<Named>, Error>;
     /// Takes those that are not there; their causes are. Says how many. What is noted of a log is its log's.
     async fn take(&self, all: Vec<(Whole, Log)>) -> Result<u64, Error>;
+    /// Which of these experiments have a log.
+    async fn with_log(&self, numbers: Vec<u64>) -> Result<BTreeSet<u64>, Error>;
+    /// Gives an experiment that is there the log that it did not get; false if it has one by now, or still can't.
+    async fn take_log(&self, row: Row, log: Log) -> Result<bool, Error>;
     /// Everything has been taken.
     async fn settle_copy(&self, rest: Arc<Rest>) -> Result<(), Error>;
 }
@@ -147,6 +151,8 @@ pub struct Copied {
     pub copied: u64,
     /// That were there already, and stayed as they were.
     pub known: u64,
+    /// Logs of those, which were not to be had before.
+    pub logs_later: u64,
     /// That run, and are not copied.
     pub running: u64,
     /// Logs that are nowhere to be had, with the reason of the first.
@@ -155,6 +161,8 @@ pub struct Copied {
     pub why_missing: Option<String>,
     /// Experiments that have ended, counted in both when it was done.
     pub experiments: Both,
+    /// Those of them that have a log.
+    pub logs: Both,
     /// Causes of failures.
     pub causes: Both,
     /// Corrections, those that were taken back too.
@@ -172,9 +180,10 @@ pub struct Copied {
 impl Copied {
     /// Each count with what it is of.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, Both); 7] {
+    pub fn counts(&self) -> [(&'static str, Both); 8] {
         [
             ("experiments", self.experiments),
+            ("logs", self.logs),
             ("causes", self.causes),
             ("corrections", self.corrections),
             ("runs", self.runs),
@@ -230,8 +239,10 @@ impl Store {
             let names: Vec<_> = page.iter().map(|it| it.named.clone()).collect();
             let known: BTreeSet<_> = into.known(names.clone()).await?.into_iter().collect();
             copied.known += known.len() as u64;
-            let numbers = names.iter().filter(|it| !known.contains(it)).map(|it| it.2).collect();
+            let (there, new): (Vec<_>, Vec<_>) = names.iter().partition(|it| known.contains(it));
+            self.logs_later(to, numbers(there), &mut copied).await?;
             let mut wanted = Vec::new();
+            let numbers = numbers(new);
             for mut whole in from.wholes(numbers).await? {
                 let log = self.log_for(to, &mut whole.row, &mut copied).await?;
                 wanted.push((whole, log));
@@ -253,6 +264,9 @@ impl Store {
             let known = into.known(names.iter().cloned().collect()).await?;
             copied.experiments.from += names.len() as u64;
             copied.experiments.to += known.iter().filter(|it| names.contains(it)).count() as u64;
+            let with_log = from.with_log(numbers(&names)).await?;
+            copied.logs.from += with_log.len() as u64;
+            copied.logs.to += into.with_log(with_log.into_iter().collect()).await?.len() as u64;
             progress(CopyProgress { step: CopyStep::Counting, done, of: of.max(done) });
         }
         copied.compare(&from.rest().await?, &into.rest().await?);
@@ -261,6 +275,22 @@ impl Store {
 
     fn copying(&self) -> Result<&dyn CopyBackend, Error> {
         self.backend.copying().ok_or(Error::Closed)
+    }
+
+    /// What was copied without its log, and has one here, gets it now.
+    async fn logs_later(&self, to: &Self, there: Vec<u64>, copied: &mut Copied) -> Result<(), Error> {
+        let (from, into) = (self.copying()?, to.copying()?);
+        let with_log = from.with_log(there).await?;
+        let have = into.with_log(with_log.iter().copied().collect()).await?;
+        for mut whole in from.wholes(with_log.difference(&have).copied().collect()).await? {
+            let log = self.log_for(to, &mut whole.row, copied).await?;
+            if whole.row.log.is_some() {
+                let given = into.take_log(whole.row, log.clone()).await;
+                log.settle();
+                copied.logs_later += u64::from(given?);
+            }
+        }
+        Ok(())
     }
 
     /// The log of an experiment on its way into another store, with what is noted of it. One that is nowhere to be had is noted.
@@ -277,12 +307,28 @@ impl Store {
                 }
                 LogData::File(file) => {
                     let (folder, source) = (to.folder.clone(), file.clone());
-                    match blocking(move || folder.copied_here(&source)).await {
+                    let whole = move || {
+                        let found = std::fs::metadata(&source)?.len();
+                        if found != facts.stored_bytes {
+                            let why =
+                                format!("it has {found} bytes, and {} were written", facts.stored_bytes);
+                            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+                        }
+                        folder.copied_here(&source)
+                    };
+                    match blocking(whole).await {
                         Ok(copy) => {
                             let kept = Kept { facts, data: LogData::File(copy.clone()) };
                             return Ok(Log::copied(Some(kept), note, Some(copy)));
                         }
-                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Error::log_file(&file, e),
+                        Err(e)
+                            if matches!(
+                                e.kind(),
+                                std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData
+                            ) =>
+                        {
+                            Error::log_file(&file, e)
+                        }
                         Err(e) => return Err(Error::log_file(&file, e)),
                     }
                 }
@@ -316,6 +362,10 @@ impl<'a> Pages<'a> {
         self.behind = last.key;
         Ok(Some(page))
     }
+}
+
+fn numbers<'a>(of: impl IntoIterator<Item = &'a Named>) -> Vec<u64> {
+    of.into_iter().map(|it| it.2).collect()
 }
 
 fn experiment((name, attempt, number): Named) -> String {

@@ -26,14 +26,15 @@ Example:
     /// causes and what was decided about them, corrections, runs of the lab, users, tokens, rules that are off, spending, and
     /// what alerts remember. Ids, numbers and times stay. The first is only read.
     ///
-    /// What is there already stays as it is, so a copy that was broken off goes on when it is said again. At the end both are
-    /// counted. Not copied: sessions (log in again), live events, kept replies of models, messages of alerts, and what runs.
+    /// What is there already stays as it is, so a copy that was broken off goes on when it is said again; a log that was not to be
+    /// had comes when it is. At the end both are counted. Not copied: sessions (log in again), live events, kept replies of models, messages of alerts, and what runs.
     #[command(after_help = "\
 Exit status:
   0  done: everything of the one is in the other
   1  done, and something is missing: it still runs, a log is nowhere to be had, or was written meanwhile
   2  wrong use: no such store, the same store, or the target has something else under the same names
   3  a store or the network failed; say it again to go on
+  130  it was broken off (Ctrl-C); say it again to go on
 
 Examples:
   coroner --store dynamodb:coroner-lab store init

@@ -1,14 +1,22 @@
 //! `coroner store copy` and `coroner store migrate`.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use anyhow::anyhow;
-use coroner_store::{Copied, CopyProgress, CopyStep, LOCK_WAIT, Location, Store};
+use coroner_store::{Copied, CopyProgress, CopyStep, Error, LOCK_WAIT, Location, Store, TableTrouble};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{open_at, remote};
 use crate::args::Format;
-use crate::context::{Context, DONE, Failed, REPORTED};
+use crate::context::{Context, DONE, Failed, REPORTED, complain};
 use crate::quantities::{counted, thousands};
+
+/// As a shell has it of a command that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+/// Where nobody sees a bar.
+const NOW_AND_THEN: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -48,16 +56,27 @@ pub(super) fn copy(from: &str, to: &str, context: &Context) -> Result<u8, Failed
     }
     let runtime = crate::analyst::runtime()?;
     let copied = runtime.block_on(async {
-        let from = open_at(context, from, LOCK_WAIT).await?;
-        let to = open_at(context, to, LOCK_WAIT).await?;
-        let bar = context.progress(None, "{msg} {bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left");
-        let copied = from.copy_into(&to, &|progress| shown(&bar, progress)).await;
-        bar.finish_and_clear();
+        let from = open_at(context, from, LOCK_WAIT).await.map_err(no_such)?;
+        let to = open_at(context, to, LOCK_WAIT).await.map_err(no_such)?;
+        let far = Far::new(context, NOW_AND_THEN);
+        let show = |progress| far.show(progress);
+        let copied = tokio::select! {
+            copied = from.copy_into(&to, &show) => Some(copied),
+            Ok(()) = tokio::signal::ctrl_c() => None,
+        };
+        far.bar.finish_and_clear();
         for store in [from, to] {
             store.close().await?;
         }
-        copied
+        Ok::<_, Failed>(copied.transpose()?)
     })?;
+    let Some(copied) = copied else {
+        complain(&format!(
+            "broken off: what has been copied stays; to go on, say it again: coroner store copy {from} {to}"
+        ));
+        _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGINT);
+        return Ok(INTERRUPTED);
+    };
     let whole = copied.is_whole();
     match context.format {
         Format::Json => context.print_json(&Report { from, to, whole, copied: &copied })?,
@@ -75,18 +94,57 @@ fn same(a: &Location, b: &Location) -> bool {
     }
 }
 
-fn shown(bar: &ProgressBar, progress: CopyProgress) {
-    let doing = match progress.step {
-        CopyStep::Comparing => "comparing",
-        CopyStep::Copying => "copying",
-        CopyStep::Counting => "counting",
-    };
-    if bar.message() != doing {
-        bar.set_message(doing);
-        bar.reset();
+/// Like a file that is not there, a table that is not there is wrong use.
+fn no_such(error: Error) -> Failed {
+    match error {
+        Error::Table { trouble: TableTrouble::Missing { .. }, .. } => Failed::Input(error.into()),
+        error => error.into(),
     }
-    bar.set_length(progress.of);
-    bar.set_position(progress.done);
+}
+
+/// How far it is: a bar, or where nobody sees one, a line now and then.
+struct Far<'a> {
+    context: &'a Context,
+    bar: ProgressBar,
+    every: Duration,
+    said: Mutex<Instant>,
+}
+
+impl<'a> Far<'a> {
+    fn new(context: &'a Context, every: Duration) -> Self {
+        let bar = context
+            .progress(None, "{spinner} {msg} {bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left")
+            .with_message("reading");
+        Self { context, bar, every, said: Mutex::new(Instant::now()) }
+    }
+
+    fn show(&self, progress: CopyProgress) {
+        if let Some(line) = self.line(progress) {
+            self.context.note(&line);
+        }
+    }
+
+    /// What is to be said, if it is.
+    fn line(&self, progress: CopyProgress) -> Option<String> {
+        let doing = match progress.step {
+            CopyStep::Comparing => "comparing",
+            CopyStep::Copying => "copying",
+            CopyStep::Counting => "counting",
+        };
+        if self.bar.message() != doing {
+            self.bar.set_message(doing);
+            self.bar.reset();
+        }
+        self.bar.set_length(progress.of);
+        self.bar.set_position(progress.done);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.bar.is_hidden() || said.elapsed() < self.every {
+            return None;
+        }
+        *said = Instant::now();
+        let (done, of) = (thousands(progress.done), thousands(progress.of));
+        Some(format!("{doing}: {done} of {of} experiments"))
+    }
 }
 
 fn page(from: &str, to: &str, copied: &Copied) -> String {
@@ -110,7 +168,14 @@ fn page(from: &str, to: &str, copied: &Copied) -> String {
         let logs = counted(copied.logs_missing, "log is", "logs are");
         text.push_str(&format!("{logs} missing; each experiment notes why, such as: {why}\n"));
     }
-    if copied.counts().iter().any(|(_, both)| both.from != both.to) {
+    if copied.logs_later > 0 {
+        let logs = counted(copied.logs_later, "log was", "logs were");
+        text.push_str(&format!("{logs} not to be had before, and came now\n"));
+    }
+    let differs = |(what, both): (&str, coroner_store::Both)| {
+        both.from != both.to && (what != "logs" || copied.logs_missing == 0)
+    };
+    if copied.counts().into_iter().any(differs) {
         text.push_str("something was written or removed meanwhile: say it again\n");
     }
     text
@@ -138,7 +203,7 @@ pub(super) fn migrate(context: &Context) -> Result<u8, Failed> {
             (from, coroner_store::SCHEMA)
         }
         Location::DynamoDb(table) => {
-            let form = runtime.block_on(remote::form(context, &table))?;
+            let form = runtime.block_on(remote::form(context, &table)).map_err(no_such)?;
             (form, form)
         }
     };
@@ -150,4 +215,30 @@ pub(super) fn migrate(context: &Context) -> Result<u8, Failed> {
         Format::Text => context.print(&format!("{url} had form {from} and has form {to} now\n"))?,
     }
     Ok(DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_now_and_then_where_nobody_sees_a_bar() {
+        let global = crate::args::GlobalArgs {
+            store: None,
+            config: None,
+            format: Format::Text,
+            color: clap::ColorChoice::Never,
+            quiet: true,
+        };
+        let context =
+            Context::with_defaults(&global, crate::environment::Environment::default(), String::new());
+        let at = |done| CopyProgress { step: CopyStep::Copying, done, of: 2200 };
+        let often = Far::new(&context, Duration::ZERO);
+        assert_eq!(often.line(at(1200)).as_deref(), Some("copying: 1,200 of 2,200 experiments"));
+        assert_eq!(
+            often.line(CopyProgress { step: CopyStep::Counting, ..at(3) }).as_deref(),
+            Some("counting: 3 of 2,200 experiments")
+        );
+        assert_eq!(Far::new(&context, Duration::from_secs(3600)).line(at(1)), None);
+    }
 }

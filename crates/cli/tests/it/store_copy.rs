@@ -77,7 +77,10 @@ fn a_file_is_copied_into_a_table_and_back() {
     let missing = format!("{table}-not");
     for (from, to) in [(&*table, &*missing), (&*missing, &*table)] {
         let (status, _, stderr) = said(&home, &["store", "copy", from, to], &variables);
-        assert!(status == Some(3) && stderr.contains("coroner store init"), "{stderr}");
+        let advice = format!("coroner --store {missing} store init");
+        assert!(status == Some(2) && stderr.contains(&advice), "{stderr}");
+        let (status, _, stderr) = said(&home, &["--store", &missing, "store", "migrate"], &variables);
+        assert!(status == Some(2) && stderr.contains(&advice), "{stderr}");
     }
 }
 

@@ -319,18 +319,58 @@ async fn what_is_in_the_way_is_told_and_nothing_is_written() {
     assert!(matches!(simple.copy_into(&other, &|_| {}).await, Err(Error::Closed)));
 }
 
+/// A log that is not to be had is told each time, and comes when it is.
+async fn logs_come_later(to: &Store) {
+    let (from, folder) = filled().await;
+    let (logs, away) = (folder.path().join("test.db-logs"), folder.path().join("away"));
+    std::fs::rename(&logs, &away).unwrap();
+    for copied in [17, 0] {
+        let told = from.copy_into(to, &|_| {}).await.unwrap();
+        assert_eq!((told.copied > 0, told.logs_missing, told.logs_later), (copied > 0, 2, 0));
+        assert_eq!((told.experiments.to, told.logs.to), (told.experiments.from, told.logs.from - 2));
+        assert!(told.why_missing.is_some() && !told.is_whole());
+        let large = to.get("large").await.unwrap();
+        assert!(large.log.is_none() && large.diagnosis.is_some());
+        assert!(large.log_note.unwrap().contains("could not be copied"));
+        assert!(to.get("small").await.unwrap().log.is_some());
+    }
+    // cut off, it is none
+    std::fs::rename(&away, &logs).unwrap();
+    let whole = from.get("large").await.unwrap();
+    let file = {
+        let hex = whole.log.clone().unwrap().id.to_string();
+        let all =
+            std::fs::read_dir(&logs).unwrap().flat_map(|it| std::fs::read_dir(it.unwrap().path()).unwrap());
+        let mut all = all.map(|it| it.unwrap().path());
+        all.find(|it| it.to_string_lossy().replace('/', "").contains(&hex)).unwrap()
+    };
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    let told = from.copy_into(to, &|_| {}).await.unwrap();
+    assert!(told.logs_missing == 2 && told.why_missing.unwrap().contains("were written"));
+    std::fs::write(&file, &bytes).unwrap();
+    for later in [2, 0] {
+        let told = from.copy_into(to, &|_| {}).await.unwrap();
+        assert_eq!((told.copied, told.logs_missing, told.logs_later), (0, 0, later));
+        assert_eq!(told.logs.to, told.logs.from);
+    }
+    let large = to.get("large").await.unwrap();
+    let mut read = Vec::new();
+    to.read_log(large.log.unwrap().id).await.unwrap().read_to_end(&mut read).unwrap();
+    let mut ours = Vec::new();
+    from.read_log(whole.log.unwrap().id).await.unwrap().read_to_end(&mut ours).unwrap();
+    assert!(read == ours && large.log_note == whole.log_note);
+}
+
 #[tokio::test]
 async fn a_log_that_is_nowhere_is_noted() {
-    let (from, folder) = filled().await;
-    for entry in std::fs::read_dir(folder.path().join("test.db-logs")).unwrap() {
-        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
-    }
     let (to, _to) = sqlite().await;
-    let copied = from.copy_into(&to, &|_| {}).await.unwrap();
-    assert_eq!((copied.logs_missing, copied.experiments.to), (2, copied.experiments.from));
-    assert!(copied.why_missing.is_some() && !copied.is_whole());
-    let large = to.get("large").await.unwrap();
-    assert!(large.log.is_none() && large.diagnosis.is_some());
-    assert!(large.log_note.unwrap().contains("could not be copied"));
-    assert!(to.get("small").await.unwrap().log.is_some());
+    logs_come_later(&to).await;
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn a_log_that_a_table_did_not_get_comes_later() {
+    let Some((backend, logs, _folder)) = super::dynamo::backend("logs_later").await else { return };
+    logs_come_later(&Store::over(backend, logs)).await;
 }

@@ -1,7 +1,7 @@
 //! Everything that a table knows, for a copy of it elsewhere; and what was copied from elsewhere, each step of it on condition
 //! that it is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -151,6 +151,42 @@ impl CopyBackend for Dynamo {
             .buffered(SHARDS as usize)
             .try_fold(0, |sum, taken| std::future::ready(Ok(sum + u64::from(taken))));
         taken.await
+    }
+
+    async fn with_log(&self, numbers: Vec<u64>) -> Result<BTreeSet<u64>, Error> {
+        let keys: Vec<_> = numbers.iter().map(|number| key_of(*number)).collect();
+        let rows = self.rows(&keys).await?;
+        Ok(rows.iter().filter(|row| row.log.is_some()).map(|row| row.number).collect())
+    }
+
+    async fn take_log(&self, row: Row, log: Log) -> Result<bool, Error> {
+        let Some(kept) = log.kept() else { return Ok(false) };
+        if let LogData::File(file) = &kept.data
+            && !self.objects.are_wanted()
+        {
+            self.folder.adopt(file, &kept.facts.id).map_err(|e| Error::log_file(file, e))?;
+        }
+        let (number, shard) = (row.number, row.number % SHARDS);
+        let mut object = None;
+        for _ in 0..TRIES {
+            let Some(before) = self.row(number).await?.filter(|(it, _)| it.log.is_none()) else {
+                return Ok(false);
+            };
+            let mut after =
+                Row { log: row.log.clone(), log_note: log.note().map(str::to_owned), ..before.0.clone() };
+            let mut plan = Plan::default();
+            self.refer_copied(&mut plan, &mut after, kept, log.note(), &mut object, shard).await?;
+            if after.log.is_none() {
+                return Ok(false);
+            }
+            plan::change(&mut plan, &self.table.name, Some(&before), Some(&after), shard)?;
+            match self.table.transact(plan.items(&self.table.name)?).await {
+                Ok(()) => return Ok(true),
+                Err(Refused::Condition) => {}
+                Err(Refused::Told(error)) => return Err(error),
+            }
+        }
+        Err(self.failed(TableTrouble::Throttled))
     }
 
     async fn settle_copy(&self, rest: Arc<Rest>) -> Result<(), Error> {

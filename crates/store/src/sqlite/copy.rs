@@ -1,5 +1,6 @@
 //! Everything that the database knows, for a copy of it elsewhere; and what was copied from elsewhere.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -47,6 +48,25 @@ impl CopyBackend for Sqlite {
             Ok(taken)
         };
         self.write(take_all).await
+    }
+
+    async fn with_log(&self, numbers: Vec<u64>) -> Result<BTreeSet<u64>, Error> {
+        self.read(move |conn| {
+            let sql = "SELECT log IS NOT NULL FROM experiments WHERE number = ?1";
+            let mut found = BTreeSet::new();
+            for number in numbers {
+                let has: Option<bool> =
+                    conn.prepare_cached(sql)?.query_row([number], |row| row.get(0)).optional()?;
+                found.extend(has.filter(|has| *has).map(|_| number));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn take_log(&self, row: Row, log: Log) -> Result<bool, Error> {
+        let folder = self.folder.clone();
+        self.write(move |conn| take_log(conn, &folder, &row, &log)).await
     }
 
     async fn settle_copy(&self, _: Arc<Rest>) -> Result<(), Error> {
@@ -376,6 +396,21 @@ fn tested(conn: &Connection, key: i64, id: &ExperimentId) -> Result<Option<Teste
         result: record.result,
         refused_by,
     }))
+}
+
+/// False if it has one.
+fn take_log(conn: &Connection, folder: &LogFolder, row: &Row, log: &Log) -> Result<bool, Trouble> {
+    let without: bool = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM experiments WHERE number = ?1 AND log IS NULL)")?
+        .query_row([row.number], |row| row.get(0))?;
+    if !without {
+        return Ok(false);
+    }
+    let ended = row.ended_at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let (log, log_note) = keep_log(conn, folder, Some(log), ended.unwrap_or(moment(row.key)))?;
+    conn.prepare_cached("UPDATE experiments SET log = ?2, log_note = ?3 WHERE number = ?1")?
+        .execute(params![row.number, log.as_ref().map(crate::LogId::as_bytes), log_note])?;
+    Ok(log.is_some())
 }
 
 /// False if it is there.
