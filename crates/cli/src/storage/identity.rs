@@ -3,11 +3,13 @@
 
 use std::error::Error as _;
 
-use aws_config::SdkConfig;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use coroner_store::dynamodb;
 
 use crate::environment::Environment;
 
@@ -52,7 +54,11 @@ async fn why() -> String {
         (false, true) => return "AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not".to_owned(),
         _ => {}
     }
-    let alone = ProfileFileCredentialsProvider::builder().build().provide_credentials().await;
+    let config = ProviderConfig::without_region()
+        .with_behavior_version(Some(BehaviorVersion::latest()))
+        .with_http_client(dynamodb::http_client());
+    let alone =
+        ProfileFileCredentialsProvider::builder().configure(&config).build().provide_credentials().await;
     let says = alone.err().and_then(|error| error.source().map(ToString::to_string)).unwrap_or_default();
     match (says.is_empty(), env.text("AWS_PROFILE")) {
         (false, _) => says,
