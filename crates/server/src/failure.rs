@@ -149,7 +149,7 @@ impl From<Error> for Failure {
         match error {
             Error::NotFound { text } => Self::not_found(format!("no experiment `{text}` in the store")),
             Error::NoLog { .. }
-            | Error::Object { trouble: ObjectTrouble::Gone, .. }
+            | Error::Object { trouble: ObjectTrouble::Gone | ObjectTrouble::Damaged, .. }
             | Error::LogElsewhere { .. }
             | Error::NoGroup { .. }
             | Error::NoCorrection { .. }

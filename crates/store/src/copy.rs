@@ -334,7 +334,7 @@ impl Store {
                 }
             },
             Err(e @ (Error::NoLog { .. } | Error::LogElsewhere { .. })) => e,
-            Err(e @ Error::Object { trouble: ObjectTrouble::Gone, .. }) => e,
+            Err(e @ Error::Object { trouble: ObjectTrouble::Gone | ObjectTrouble::Damaged, .. }) => e,
             Err(e) => return Err(e),
         };
         copied.logs_missing += 1;

@@ -292,7 +292,7 @@ impl Error {
             Self::Url { .. }
                 | Self::NotInThisBuild { .. }
                 | Self::NoLog { .. }
-                | Self::Object { trouble: crate::ObjectTrouble::Gone, .. }
+                | Self::Object { trouble: crate::ObjectTrouble::Gone | crate::ObjectTrouble::Damaged, .. }
                 | Self::LogElsewhere { .. }
                 | Self::LogPlace { .. }
                 | Self::NotFound { .. }

@@ -11,6 +11,12 @@ pub enum ObjectTrouble {
         "is not in its bucket (any more): somebody or a rule of the bucket has removed it; what was found out about the failure is kept"
     )]
     Gone,
+    /// It holds something else than was put there.
+    #[error(
+        "is not what was kept (its bytes have another hash, or can't be unpacked): somebody or something has changed it in its bucket; \
+         restore an earlier version of it, if the bucket keeps them. What was found out about the failure is here all the same"
+    )]
+    Damaged,
     /// There is no such bucket.
     #[error("can't be kept or read: there is no such bucket; make it, or name another with CORONER_LOGS")]
     NoBucket,

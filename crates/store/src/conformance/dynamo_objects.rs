@@ -147,6 +147,16 @@ async fn what_is_missing_is_told_and_the_rest_still_works() {
     assert_eq!(there.prune(Retention::default(), late).await.unwrap().stray_files, 1);
     assert_eq!(read(&there, "kept").await.unwrap().len(), 200_000);
 
+    // somebody writes over one
+    let object = format!("{}/{}", hosts.place.bucket, left.iter().find(|it| it.starts_with(&home)).unwrap());
+    assert_eq!(ask_s3(&hosts.config, "PUT", &object, "something else").0, 200);
+    let unread = hosts.store(None).await;
+    for _ in 0..2 {
+        let told = read(&unread, "kept").await.unwrap_err();
+        assert!(matches!(told, Error::Object { trouble: ObjectTrouble::Damaged, .. }), "{told}");
+        assert!(!told.is_store_failure(), "{told}");
+    }
+
     // somebody empties the bucket
     for object in left {
         let path = format!("{}/{object}", hosts.place.bucket);

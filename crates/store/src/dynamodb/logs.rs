@@ -117,7 +117,7 @@ impl Dynamo {
             return Ok(copy);
         }
         let copy = self.folder.copy(id);
-        self.objects.fetch(object, &copy).await?;
+        self.objects.fetch(object, &copy, *id).await?;
         self.folder.bound_copies(&copy);
         Ok(copy)
     }

@@ -19,7 +19,7 @@ use object_store::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::logs::private_folder;
+use crate::logs::{holds, private_folder};
 use crate::{AwsTrouble, Error, LogId, LogPlace, ObjectTrouble};
 
 /// What is larger goes in parts, a few at a time.
@@ -184,8 +184,8 @@ impl Objects {
         Ok(object)
     }
 
-    /// Makes an object a file.
-    pub(super) async fn fetch(&self, object: &str, file: &File) -> Result<(), Error> {
+    /// Makes an object a file, if it is the log that it should be.
+    pub(super) async fn fetch(&self, object: &str, file: &File, id: LogId) -> Result<(), Error> {
         let (bucket, path) = self.find(object)?;
         let told = |e| failed(object, e);
         let found = bucket.get(&path).await.map_err(told)?;
@@ -203,6 +203,11 @@ impl Objects {
                 to.write_all(&bytes).await.map_err(unwritten)?;
             }
             to.flush().await.map_err(unwritten)?;
+            let whole = partial.clone();
+            let whole = tokio::task::spawn_blocking(move || holds(&whole, &id)).await;
+            if !whole.unwrap_or(Ok(false)).map_err(unwritten)? {
+                return Err(Error::Object { object: object.to_owned(), trouble: ObjectTrouble::Damaged });
+            }
             tokio::fs::rename(&partial, file).await.map_err(unwritten)
         };
         let done = write.await;

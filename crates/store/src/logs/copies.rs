@@ -1,9 +1,11 @@
 //! Copies of logs that are kept elsewhere, for whoever reads on in them: bounded, and the longest unread goes first.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
 
 use super::{LogFolder, LogId, entries, private_folder};
 
@@ -11,6 +13,22 @@ use super::{LogFolder, LogId, entries, private_folder};
 const MOST: u64 = 256 << 20;
 /// And no longer than this since somebody read it.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Does this file, unpacked, have the hash that it should have?
+pub(crate) fn holds(path: &Path, id: &LogId) -> io::Result<bool> {
+    let mut hash = Sha256::new();
+    let mut packed = zstd::Decoder::new(File::open(path)?)?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match packed.read(&mut buffer) {
+            Ok(0) => return Ok(LogId::from_bytes(hash.finalize().into()) == *id),
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // what can't be unpacked is not what was kept
+            Err(_) => return Ok(false),
+        }
+    }
+}
 
 impl LogFolder {
     pub(crate) fn copy(&self, id: &LogId) -> PathBuf {

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "aws")]
+pub(crate) use copies::holds;
 pub use reader::LogReader;
 pub use writer::LogWriter;
 pub(crate) use writer::{keep, recover};
