@@ -62,7 +62,9 @@ async fn why() -> String {
     let says = alone.err().and_then(|error| error.source().map(ToString::to_string)).unwrap_or_default();
     match (says.is_empty(), env.text("AWS_PROFILE")) {
         (false, _) => says,
-        (true, Some(profile)) => format!("AWS_PROFILE names the profile `{profile}`, which holds none"),
+        (true, Some(profile)) => {
+            format!("the profile `{profile}` of AWS_PROFILE is not there, or holds none")
+        }
         (true, None) => "none are set, and no role of this machine answers".to_owned(),
     }
 }

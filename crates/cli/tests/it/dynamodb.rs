@@ -37,8 +37,12 @@ fn what_is_missing_is_told() {
     for (variables, advice) in [
         (vec![region], "(none are set, and no role of this machine answers); set AWS_PROFILE"),
         (vec![region, KEYS[0]], "(AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not)"),
-        (vec![region, ("AWS_PROFILE", "gone")], "profile `gone` was not defined"),
-        (vec![region, profiles, ("AWS_PROFILE", "bare")], "the profile `bare`, which holds none"),
+        (vec![region, ("AWS_PROFILE", "gone")], "the profile `gone` of AWS_PROFILE is not there"),
+        (vec![region, profiles, ("AWS_PROFILE", "gone")], "profile `gone` was not defined"),
+        (
+            vec![region, profiles, ("AWS_PROFILE", "bare")],
+            "the profile `bare` of AWS_PROFILE is not there, or holds none",
+        ),
         (vec![region, profiles, ("AWS_PROFILE", "half")], "`gone`"),
         (vec![KEYS[0], KEYS[1], region, ("AWS_ENDPOINT_URL", "127.0.0.1:9")], "AWS_ENDPOINT_URL"),
         (vec![KEYS[0], KEYS[1]], "set AWS_REGION"),
