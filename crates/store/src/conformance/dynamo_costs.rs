@@ -166,12 +166,13 @@ async fn on_dynamodb_costs() {
     let told =
         DOCUMENT.split("<!-- costs -->\n").nth(1).and_then(|rest| rest.split("<!-- /costs -->").next());
     let told = told.unwrap_or_default();
-    if counts_as_amazon {
-        assert_eq!(told, table, "docs/dynamodb.md says something else; it should say:\n{table}");
-    } else {
-        let requests = |table: &str| {
-            table.lines().filter_map(|line| Some(line.rsplit_once(" | ")?.0.to_owned())).collect::<Vec<_>>()
-        };
-        assert_eq!(requests(told), requests(&table), "docs/dynamodb.md says something else of the requests");
-    }
+    let columns = |table: &str| -> (Vec<String>, Vec<f64>) {
+        let both = table.lines().filter_map(|line| line.trim_end_matches(" |").rsplit_once(" | "));
+        both.map(|(requests, units)| (requests.to_owned(), units.parse::<f64>().unwrap_or_default())).unzip()
+    };
+    let (said, found) = (columns(told), columns(&table));
+    assert_eq!(said.0, found.0, "docs/dynamodb.md says something else of the requests");
+    // names and times are a byte longer or shorter each time, and a kilobyte is full or not
+    let near = said.1.iter().zip(&found.1).all(|(said, found)| (said - found).abs() <= 1.0);
+    assert!(near || !counts_as_amazon, "docs/dynamodb.md says something else; it should say:\n{table}");
 }
